@@ -1,0 +1,129 @@
+"""Encodings by name, alone or joined as in ``signature+cost``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sklearn.pipeline import FeatureUnion
+
+from archrank.encodings.cost import CostEncoding
+from archrank.encodings.graph import GraphEncoding
+from archrank.encodings.one_hot import OneHotEncoding
+from archrank.encodings.signature import SignatureEncoding, SignatureTables
+from archrank.encodings.structure import StructureEncoding
+from archrank.spaces import MacroSpace
+
+Kind = Literal["tabular", "graph"]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    factory: Callable[..., Any]
+    kind: Kind
+
+
+_ENCODINGS: dict[str, _Entry] = {}
+
+
+def register_encoding(name: str, factory: Callable[..., Any], kind: Kind = "tabular") -> None:
+    """Make an encoding known by name.
+
+    Parameters
+    ----------
+    name
+        A name without ``+`` and ``:``.
+    factory
+        A transformer class or a function. It is called with the space and, by name, with those of
+        ``signatures``, ``columns``, ``teacher`` and ``costs`` that it has parameters for.
+    kind
+        "tabular" for a 2-D float array (these may be joined), "graph" for a `GraphBatch`.
+    """
+    if not name or set(name) & set("+:"):
+        raise ValueError(f"an encoding's name must not be empty or contain '+' or ':', got {name!r}")
+    _ENCODINGS[name] = _Entry(factory, kind)
+
+
+def list_encodings(kind: Kind | None = None) -> list[str]:
+    """Names of the registered encodings, of one kind or of all."""
+    return sorted(name for name, entry in _ENCODINGS.items() if kind in (None, entry.kind))
+
+
+def make_encoding(
+    name: str,
+    space: MacroSpace,
+    *,
+    signatures: SignatureTables | None = None,
+    columns: Sequence[str] | None = None,
+    teacher: str | None = None,
+    costs: Sequence[str] | None = None,
+    kind: Kind | None = None,
+) -> Any:
+    """Build an encoding from its name.
+
+    Parameters
+    ----------
+    name
+        A registered name, or several tabular ones joined by ``+``.
+    space
+        The search space.
+    signatures, columns, teacher
+        Block signatures, which columns of them (default: their default column) and of which teacher.
+    costs
+        Names of the costs to use; default: all that the space knows.
+    kind
+        What is wanted; another kind is refused.
+
+    Returns
+    -------
+    A transformer; for joined names scikit-learn's `FeatureUnion`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, the wrong kind, or an encoding that lacks its signatures or costs.
+
+    Examples
+    --------
+    >>> from archrank.spaces import blox
+    >>> make_encoding("structure+cost", blox(stages=2)).transform([[0, 44]]).shape
+    (1, 55)
+    """
+    names = name.split("+")
+    allowed = list_encodings(kind)
+    for part in names:
+        if part not in _ENCODINGS:
+            raise ValueError(f"unknown encoding {part!r}; there are {', '.join(allowed)}")
+        if part not in allowed:
+            raise ValueError(f"encoding {part!r} does not suit here; {', '.join(allowed)} do")
+        if len(names) > 1 and _ENCODINGS[part].kind != "tabular":
+            raise ValueError(f"encoding {part!r} cannot be joined; {', '.join(list_encodings('tabular'))} can")
+    if len(set(names)) != len(names):
+        raise ValueError(f"encoding {name!r} names a part twice")
+    offer = {
+        "signatures": signatures,
+        "columns": columns,
+        "teacher": teacher,
+        "costs": tuple(space.block_costs) if costs is None else tuple(costs),
+    }
+    parts = [(part, _build(part, space, offer)) for part in names]
+    return parts[0][1] if len(parts) == 1 else FeatureUnion(parts)
+
+
+def _build(name: str, space: MacroSpace, offer: dict[str, Any]) -> Any:
+    factory = _ENCODINGS[name].factory
+    wanted = {key: value for key, value in offer.items() if key in inspect.signature(factory).parameters}
+    if "signatures" in wanted and wanted["signatures"] is None:
+        raise ValueError(f"encoding {name!r} needs block signatures and there are none; pass signatures=")
+    encoding = factory(space, **wanted)
+    encoding.get_feature_names_out()  # tells now, rather than in fit, that a column or a cost is missing
+    return encoding
+
+
+register_encoding("one_hot", OneHotEncoding)
+register_encoding("structure", StructureEncoding)
+register_encoding("graph", GraphEncoding, kind="graph")
+register_encoding("signature", SignatureEncoding)
+register_encoding("cost", CostEncoding)

@@ -1,0 +1,103 @@
+"""Signatures of the chosen blocks: numbers measured for each block alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from archrank.encodings.base import CodesEncoding, lookup, names_array
+from archrank.spaces import MacroSpace
+
+
+class SignatureTables(Protocol):
+    """What is needed of `archrank.ground_truth.Signatures`."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the measured quantities."""
+
+    @property
+    def default_column(self) -> str:
+        """The column to use where nobody asks for another."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """A metric with a ``direction``, "max" or "min", for each column."""
+
+    def table(self, column: str, teacher: str | None = None) -> Sequence[NDArray[np.float64]]:
+        """One array per stage, one value per block."""
+
+
+class SignatureEncoding(CodesEncoding):
+    """One feature per stage and signature column, in the unit of the column.
+
+    Parameters
+    ----------
+    space
+        The search space that the codes belong to.
+    signatures
+        Tables of block signatures, one value per stage and block.
+    columns
+        Which columns; by default the tables' default column.
+    teacher
+        Which teacher's signatures; by default the tables' first.
+
+    Raises
+    ------
+    ValueError
+        In every method, for an unknown column or a block without signature.
+    """
+
+    def __init__(
+        self,
+        space: MacroSpace,
+        signatures: SignatureTables,
+        columns: Sequence[str] | None = None,
+        teacher: str | None = None,
+    ) -> None:
+        super().__init__(space)
+        self.signatures = signatures
+        self.columns = columns
+        self.teacher = teacher
+
+    def column_names(self) -> tuple[str, ...]:
+        """The columns in use."""
+        columns = (self.signatures.default_column,) if self.columns is None else tuple(self.columns)
+        unknown = [c for c in columns if c not in self.signatures.columns]
+        if unknown or not columns:
+            what = repr(unknown[0]) if unknown else "none"
+            raise ValueError(f"unknown signature column {what}; there are {', '.join(self.signatures.columns)}")
+        return columns
+
+    def tables(self, column: str) -> list[NDArray[np.float64]]:
+        """The values of one column, float64 ``(n_blocks,)`` per stage."""
+        tables = [np.asarray(t, dtype=np.float64) for t in self.signatures.table(column, self.teacher)]
+        if tuple(len(t) for t in tables) != self.space.n_blocks:
+            raise ValueError(
+                f"signatures {column!r} describe {[len(t) for t in tables]} blocks per stage, "
+                f"but space {self.space.name!r} has {list(self.space.n_blocks)}"
+            )
+        for stage, table in enumerate(tables):
+            if not np.isfinite(table).all():
+                block = self.space.blocks[stage][int(np.argmin(np.isfinite(table)))]
+                raise ValueError(
+                    f"signature {column!r} of stage {stage}, block {block!r} is missing or not finite; "
+                    "measure it, or choose an encoding without signatures"
+                )
+        return tables
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """float32 ``(n_archs, n_columns * n_stages)``."""
+        codes = self.canonical(X)
+        parts = [
+            lookup([t.astype(np.float32)[:, None] for t in self.tables(column)], codes)
+            for column in self.column_names()
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """``stage0.COLUMN``, ``stage1.COLUMN``, ..."""
+        return names_array([f"stage{s}.{column}" for column in self.column_names() for s in range(self.space.stages)])
