@@ -1,0 +1,1 @@
+"""Readers: one module per published source, each giving a `GroundTruth`."""

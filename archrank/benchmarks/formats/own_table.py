@@ -1,0 +1,107 @@
+"""A user's own table: CSV or parquet, one row per trained network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from archrank._tables import TableError, UserTable
+from archrank.ground_truth import GroundTruth, Metric
+from archrank.spaces import MacroSpace
+
+# Nobody should have to say that a loss is minimised; whoever means otherwise passes `metrics`.
+_MINIMISED = re.compile(
+    r"loss|err|latency|time|second|params|flops|macs|memory|energy|perplexity|ppl|rmse|mse|mae|cost|size", re.IGNORECASE
+)
+_ACCURACY = re.compile(r"acc|top_?-?1", re.IGNORECASE)
+
+
+def direction_of(column: str) -> Literal["max", "min"]:
+    """The direction that a column's name suggests.
+
+    Examples
+    --------
+    >>> direction_of("val_loss"), direction_of("test_acc")
+    ('min', 'max')
+    """
+    return "min" if _MINIMISED.search(column) and not _ACCURACY.search(column) else "max"
+
+
+def read_table(
+    path: str | Path,
+    *,
+    space: MacroSpace | None = None,
+    stage_columns: Sequence[str] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    name: str | None = None,
+) -> GroundTruth:
+    """Read a user's table.
+
+    Parameters
+    ----------
+    path
+        CSV or parquet with one column per stage (block names or ids) and one per metric. Optional
+        columns: ``seed`` and ``variant``; without ``seed`` repeated rows of one network, or of
+        isomorphic twins, are its seeds.
+    space
+        The space of the blocks. By default a published space whose block names the table uses, else
+        one made of the names in the table.
+    stage_columns
+        Names of the stage columns, if they are not ``stage_0``, ``block0`` or ``layer0`` and so on.
+    metrics
+        Which columns are metrics, and their directions. By default all other columns, minimised if
+        their name says loss, latency, params and the like.
+    name
+        What reports call the table; by default the file's name.
+
+    Raises
+    ------
+    TableError
+        One line that names file, row, column and the cure.
+    """
+    table = UserTable(path)
+    stages = table.stage_columns(stage_columns)
+    for column in metrics or ():
+        if column not in table.frame.columns:
+            raise TableError(f"{path}: column {column!r} is missing; the table has {', '.join(table.frame.columns)}")
+    others = [c for c in table.frame.columns if c not in {*stages, "seed", "variant"}]
+    metrics = dict(metrics) if metrics else {c: Metric(c, direction_of(c)) for c in others}
+    if not metrics:
+        raise TableError(f"{path}: no metric column beside {', '.join(stages)}; add one, for example test_acc")
+    values = {c: table.numbers(c) for c in metrics}
+    found, codes = table.codes(stages, space)
+    networks = found.index(found.canonical(codes))
+    if len(np.unique(networks)) < 2:
+        raise TableError(
+            f"{path}: the table holds one network in {len(codes)} row(s); ranking needs at least two, "
+            "and fitting about ten: add a row per trained network"
+        )
+    variant = table.frame["variant"].astype(str).to_numpy() if "variant" in table.frame else "normal"
+    frame = pd.DataFrame({f"stage_{s}": codes[:, s] for s in range(found.stages)})
+    frame["variant"] = variant
+    if "seed" in table.frame:
+        frame["seed"] = table.whole_numbers("seed")
+        twice = frame.assign(network=networks)[["network", "seed", "variant"]].duplicated().to_numpy()
+        if twice.any():
+            table.fail(
+                int(np.argmax(twice)),
+                "seed",
+                "an earlier row holds the same network (or a twin of it) with this seed; number the seeds, "
+                "or remove the column so that repeated rows count as seeds",
+            )
+    else:
+        frame["seed"] = frame.assign(network=networks).groupby(["network", "variant"]).cumcount()
+    default = next((c for c in metrics if _ACCURACY.search(c)), next(iter(metrics)))
+    return GroundTruth.from_frame(
+        found,
+        frame.assign(**values),
+        metrics,
+        name=name or Path(path).stem,
+        default_metric=default,
+        source=Path(path).name,
+    )

@@ -1,0 +1,136 @@
+"""How well ground truth ranks at all: training with another seed gives another ranking.
+
+Two numbers, not to be confused. *Reproducibility* is Kendall's tau between two seeds. The *noise
+ceiling* is the tau that a perfect predictor, one that knows what each network reaches on average,
+would expect against the target in use, which is a mean over few seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archrank.benchmarks.metrics import kendall
+from archrank.benchmarks.splits import n_test, permutation
+from archrank.ground_truth import GroundTruth
+
+# Below this many networks with two seeds, the spread between seeds is not known well enough to tell.
+MIN_REPEATED = 10
+
+# Degrees of freedom pooled for the spread at one level of the metric.
+_WINDOW = 100
+_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the seeds of a table say about it.
+
+    Parameters
+    ----------
+    reproducibility_tau
+        Mean Kendall tau between two seeds, over the networks that have both.
+    ceiling_tau, ceiling_std
+        The tau that a perfect predictor expects on the test sets, and its spread over test sets.
+    seeds
+        The largest number of seeds that a network has.
+    repeated
+        Number of networks with two seeds or more.
+    spread
+        Pooled standard deviation between seeds, in the metric's unit.
+
+    The taus are None where fewer than 10 networks have two seeds: the ceiling is then unknown.
+    """
+
+    reproducibility_tau: float | None
+    ceiling_tau: float | None
+    ceiling_std: float | None
+    seeds: int
+    repeated: int
+    spread: float | None
+
+
+def measure_noise(
+    table: GroundTruth, metric: str | None = None, trials: int = 10, seed: int = 0, variant: str = "normal"
+) -> Noise:
+    """Reproducibility and noise ceiling of a metric, on the test sets that `compare` uses.
+
+    The spread between seeds is pooled over networks of similar level, because bad networks often
+    scatter more. The perfect predictor's values are the observed means, drawn together so that their
+    variance is the observed one less that of the noise in it; each network's target is its value
+    plus noise of its own number of seeds.
+
+    Parameters
+    ----------
+    table
+        The ground truth.
+    metric
+        By default the table's default metric.
+    trials, seed
+        As in `compare`.
+    variant
+        Way of training, "normal" by default.
+    """
+    values = table.seed_values(metric, variant)
+    values = values[np.isfinite(values).any(axis=1)]
+    counts = np.isfinite(values).sum(axis=1)
+    repeated = int((counts > 1).sum())
+    most = int(counts.max(initial=0))
+    if repeated < MIN_REPEATED:
+        return Noise(None, None, None, most, repeated, None)
+    mean = np.nansum(values, axis=1) / counts
+    variance = spread_by_level(values, mean, counts)
+    pooled = float(np.sqrt(np.average(variance, weights=np.maximum(counts - 1, 0))))
+    rng = np.random.default_rng(seed)
+    taus = []
+    for trial in range(trials):
+        test = permutation(len(mean), seed + trial)[len(mean) - n_test(len(mean)) :]
+        taus.append(_ceiling(mean, variance / counts, test, rng))
+    return Noise(reproducibility(values), float(np.mean(taus)), float(np.std(taus)), most, repeated, pooled)
+
+
+def reproducibility(values: NDArray[np.float64]) -> float:
+    """Mean tau between two seeds, weighted by the networks that have both; values ``(n, n_seeds)``."""
+    taus, weights = [], []
+    for a, b in combinations(range(values.shape[1]), 2):
+        both = np.isfinite(values[:, a]) & np.isfinite(values[:, b])
+        if both.sum() >= 2:
+            taus.append(kendall(values[both, a], values[both, b]))
+            weights.append(int(both.sum()))
+    return float(np.average(taus, weights=weights))
+
+
+def spread_by_level(
+    values: NDArray[np.float64], mean: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Variance between seeds at each network's level, float64 ``(n,)``.
+
+    A moving average over the repeated networks in order of their means, about 100 degrees of freedom
+    wide; networks with one seed get the variance of their neighbours in level.
+    """
+    repeated = np.flatnonzero(counts > 1)
+    repeated = repeated[np.argsort(mean[repeated], kind="stable")]
+    squares = np.nansum((values[repeated] - mean[repeated, None]) ** 2, axis=1)
+    freedom = counts[repeated] - 1
+    half = max(1, round(_WINDOW / freedom.mean() / 2))
+    # At either end the window keeps its width, for a narrow one would know the spread badly.
+    start = np.clip(np.arange(len(repeated)) - half, 0, max(0, len(repeated) - 2 * half))
+    stop = np.minimum(start + 2 * half, len(repeated))
+    sums = np.concatenate([[0.0], np.cumsum(squares)])
+    degrees = np.concatenate([[0.0], np.cumsum(freedom)])
+    level = (sums[stop] - sums[start]) / (degrees[stop] - degrees[start])
+    return np.interp(mean, mean[repeated], level)
+
+
+def _ceiling(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], test: NDArray[np.int64], rng: np.random.Generator
+) -> float:
+    """Expected tau on one test set; `variance` is that of each network's target."""
+    observed = float(mean.var())
+    shrink = np.sqrt(max(0.0, 1.0 - float(variance.mean()) / observed)) if observed > 0 else 0.0
+    known = (mean.mean() + shrink * (mean - mean.mean()))[test]
+    noise = rng.normal(size=(_DRAWS, len(test))) * np.sqrt(variance[test])
+    return float(np.mean([kendall(known, known + e) for e in noise]))
