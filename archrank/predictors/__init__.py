@@ -1,0 +1,44 @@
+"""Performance predictors: scikit-learn regressors behind an encoding.
+
+The names below load on first use, so that importing archrank imports neither torch nor lightgbm.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from archrank.predictors.donna import DonnaRegressor
+    from archrank.predictors.gbdt import GBDTRegressor
+    from archrank.predictors.gcn import GCNRegressor
+    from archrank.predictors.hant import HantRegressor
+    from archrank.predictors.registry import list_predictors, make_predictor, register_predictor
+
+__all__ = [
+    "DonnaRegressor",
+    "GBDTRegressor",
+    "GCNRegressor",
+    "HantRegressor",
+    "list_predictors",
+    "make_predictor",
+    "register_predictor",
+]
+
+_HOME = {
+    "DonnaRegressor": "donna",
+    "GBDTRegressor": "gbdt",
+    "GCNRegressor": "gcn",
+    "HantRegressor": "hant",
+    "list_predictors": "registry",
+    "make_predictor": "registry",
+    "register_predictor": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

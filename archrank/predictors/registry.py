@@ -1,0 +1,272 @@
+"""Predictors by name: ``make_predictor("gbdt:structure+cost", benchmark)``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from archrank.spaces import MacroSpace
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from archrank.encodings.signature import SignatureTables
+
+Kind = Literal["tabular", "graph"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known when a predictor is built.
+
+    Attributes
+    ----------
+    space
+        The search space.
+    metric
+        Metric to predict (``direction`` "max" or "min", ``bounds`` (lo, hi)), or None.
+    signatures
+        Block signatures, or None.
+    """
+
+    space: MacroSpace
+    metric: Any
+    signatures: SignatureTables | None
+
+    @property
+    def best_value(self) -> float | None:
+        """The finite bound in the metric's direction, if there is one."""
+        bounds = getattr(self.metric, "bounds", None)
+        if bounds is None:
+            return None
+        value = bounds[0 if self.metric.direction == "min" else 1]
+        return float(value) if value is not None and np.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    factory: str | Callable[..., Any]
+    encoding: str | Callable[[Context], str]
+    kind: Kind
+    only: tuple[str, ...] | None
+    configure: Callable[[Context, Any], Mapping[str, Any]] | None
+
+    def load(self) -> Callable[..., Any]:
+        """The factory, imported where it was given by name."""
+        if isinstance(self.factory, str):
+            module, _, name = self.factory.partition(":")
+            factory: Callable[..., Any] = getattr(import_module(module), name)
+            return factory
+        return self.factory
+
+
+_PREDICTORS: dict[str, _Entry] = {}
+
+
+def register_predictor(
+    name: str,
+    factory: str | Callable[..., Any],
+    *,
+    encoding: str | Callable[[Context], str],
+    kind: Kind = "tabular",
+    only: Sequence[str] | None = None,
+    configure: Callable[[Context, Any], Mapping[str, Any]] | None = None,
+) -> None:
+    """Make a predictor known by name.
+
+    Parameters
+    ----------
+    name
+        A name without ``:``.
+    factory
+        A scikit-learn regressor class, or ``"module:Class"``, imported on first use. Its ``best_value`` (the
+        bound of the metric) and ``random_state`` are filled in if it has such parameters.
+    encoding
+        Default encoding, or a function of the `Context` that chooses it.
+    kind
+        What the regressor takes: "tabular" features or a "graph" batch.
+    only
+        The encodings that suit, if not all of the kind.
+    configure
+        Gives further parameters from the `Context` and the built encoding.
+    """
+    if not name or ":" in name:
+        raise ValueError(f"a predictor's name must not be empty or contain ':', got {name!r}")
+    _PREDICTORS[name] = _Entry(factory, encoding, kind, None if only is None else tuple(only), configure)
+
+
+def list_predictors() -> list[str]:
+    """Names of the registered predictors."""
+    return sorted(_PREDICTORS)
+
+
+def default_encoding(name: str, context: Context) -> str:
+    """The encoding that a predictor uses where its name says none."""
+    chosen = _entry(name).encoding
+    return chosen if isinstance(chosen, str) else chosen(context)
+
+
+def make_predictor(
+    name: str,
+    benchmark: Any,
+    metric: str | None = None,
+    *,
+    signatures: SignatureTables | None = None,
+    columns: Sequence[str] | None = None,
+    teacher: str | None = None,
+    costs: Sequence[str] | None = None,
+    random_state: int | None = None,
+    **params: Any,
+) -> Pipeline:
+    """Build a predictor: a scikit-learn pipeline from codes to the metric's unit.
+
+    Parameters
+    ----------
+    name
+        ``predictor`` or ``predictor:encoding``, where encodings may be joined: ``donna:signature+cost``.
+        Default encodings: donna and hant "signature", gcn "graph", gbdt "structure+cost" where the space
+        knows costs, else "structure".
+    benchmark
+        A `GroundTruth`, or a `MacroSpace`.
+    metric
+        Metric of the benchmark; its default metric if None. It gives direction and bound. For a space alone
+        nothing is known of the metric: it counts as one to be maximised, without a bound.
+    signatures
+        Block signatures; by default those of the benchmark.
+    columns, teacher
+        Which signature columns (default: their default column), and of which teacher.
+    costs
+        Names of the costs to use; default: all that the space knows.
+    random_state
+        Seed of the regressor, if it draws random numbers.
+    **params
+        Parameters of the regressor.
+
+    Returns
+    -------
+    Pipeline
+        Steps "encoding" and "regressor".
+
+    Raises
+    ------
+    ValueError
+        For an unknown predictor, encoding, metric or parameter; the message lists what there is.
+
+    Examples
+    --------
+    >>> from archrank.spaces import blox
+    >>> space = blox(stages=2)
+    >>> model = make_predictor("gbdt", space, random_state=0, n_estimators=20)
+    >>> codes = space.sample(30, seed=0)
+    >>> model.fit(codes, space.flops(codes)).predict(codes[:2]).shape
+    (2,)
+    """
+    from sklearn.pipeline import Pipeline
+
+    from archrank.encodings.registry import make_encoding
+
+    base, colon, encoding_name = name.partition(":")
+    entry = _entry(base)
+    context = _context(benchmark, metric, signatures)
+    encoding_name = encoding_name if colon else default_encoding(base, context)
+    try:
+        if entry.only is not None and encoding_name not in entry.only:
+            raise ValueError(f"encoding {encoding_name!r} does not suit here; {', '.join(entry.only)} do")
+        encoding = make_encoding(
+            encoding_name,
+            context.space,
+            signatures=context.signatures,
+            columns=columns,
+            teacher=teacher,
+            costs=costs,
+            kind=entry.kind,
+        )
+    except ValueError as error:
+        raise ValueError(f"predictor {name!r}: {error}") from None
+    factory = entry.load()
+    known = list(inspect.signature(factory).parameters)
+    if unknown := sorted(set(params) - set(known)):
+        raise ValueError(f"predictor {base!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}")
+    given: dict[str, Any] = {"random_state": random_state, "best_value": context.best_value}
+    if entry.configure is not None:
+        given |= entry.configure(context, encoding)
+    given = {key: value for key, value in given.items() if key in known} | params
+    return Pipeline([("encoding", encoding), ("regressor", factory(**given))])
+
+
+def predictor_name(regressor: Any) -> str:
+    """The name under which the class of a regressor is registered.
+
+    Raises
+    ------
+    ValueError
+        Where it is not registered.
+    """
+    for name, entry in _PREDICTORS.items():
+        # Comparing names spares the import of every predictor's libraries.
+        path = f"{type(regressor).__module__}:{type(regressor).__qualname__}"
+        if entry.factory == path or entry.factory is type(regressor):
+            return name
+    raise ValueError(f"{type(regressor).__name__} is not registered; call register_predictor first")
+
+
+def regressor_class(name: str) -> Callable[..., Any]:
+    """The regressor class (or factory) of a registered name."""
+    return _entry(name).load()
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _PREDICTORS:
+        raise ValueError(f"unknown predictor {name!r}; there are {', '.join(list_predictors())}")
+    return _PREDICTORS[name]
+
+
+def _context(benchmark: Any, metric: str | None, signatures: SignatureTables | None) -> Context:
+    if isinstance(benchmark, MacroSpace):
+        if metric is not None:
+            raise ValueError(f"metric {metric!r} needs a benchmark that holds it; a space alone has no metrics")
+        return Context(benchmark, None, signatures)
+    metrics = benchmark.metrics
+    chosen = benchmark.default_metric if metric is None else metric
+    if chosen not in metrics:
+        raise ValueError(f"unknown metric {chosen!r}; there are {', '.join(metrics)}")
+    return Context(benchmark.space, metrics[chosen], benchmark.signatures if signatures is None else signatures)
+
+
+# -- the predictors of archrank ---------------------------------------------------------------
+
+
+def _signed_weights(context: Context, encoding: Any) -> dict[str, Any]:
+    """+1 for every stage of a signature that improves in the metric's direction, -1 otherwise.
+
+    Several columns have different units, so each is divided by its spread over all blocks.
+    """
+    names = encoding.column_names()
+    towards = getattr(context.metric, "direction", "max")
+    weights: list[float] = []
+    for column in names:
+        sign = 1.0 if encoding.signatures.metrics[column].direction == towards else -1.0
+        spread = float(np.std(np.concatenate(encoding.tables(column)))) if len(names) > 1 else 1.0
+        weights += [sign / (spread or 1.0)] * context.space.stages
+    return {"weights": tuple(weights)}
+
+
+def _structure_and_cost(context: Context) -> str:
+    return "structure+cost" if context.space.block_costs else "structure"
+
+
+register_predictor("donna", "archrank.predictors.donna:DonnaRegressor", encoding="signature")
+register_predictor(
+    "hant",
+    "archrank.predictors.hant:HantRegressor",
+    encoding="signature",
+    only=("signature",),
+    configure=_signed_weights,
+)
+register_predictor("gcn", "archrank.predictors.gcn:GCNRegressor", encoding="graph", kind="graph")
+register_predictor("gbdt", "archrank.predictors.gbdt:GBDTRegressor", encoding=_structure_and_cost)

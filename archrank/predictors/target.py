@@ -1,0 +1,108 @@
+"""Targets on the scale that a regressor learns, shared by all predictors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import validate_data
+
+Transform = Literal["log-error", "identity"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An increasing map between a metric's unit and the standardised scale of a regressor.
+
+    "log-error" takes the logarithm of the distance to the best value that the metric can reach
+    (100 % accuracy, a loss of 0) with the sign that keeps the order: accuracies crowd towards
+    their bound, and squared losses on the raw scale spend themselves on the few bad networks.
+
+    Attributes
+    ----------
+    best
+        The bound of the log-error transform, None for the identity.
+    upper
+        Whether values lie below `best`.
+    floor
+        Smallest distance to `best` that is told apart; half of the smallest one seen in training.
+    mean, scale
+        Of the transformed training targets; a constant target has scale 1.
+    """
+
+    best: float | None
+    upper: bool
+    floor: float
+    mean: float
+    scale: float
+
+    @classmethod
+    def fit(cls, y: NDArray[np.float64], transform: str, best_value: float | None) -> Self:
+        """Learn the map from training targets ``(n,)``."""
+        if transform not in ("log-error", "identity"):
+            raise ValueError(f"unknown target_transform {transform!r}; there are 'log-error' and 'identity'")
+        best, upper, floor = None, True, 0.0
+        if transform == "log-error" and best_value is not None and np.isfinite(best_value):
+            upper = bool(y.max() <= best_value)
+            distance = np.abs(best_value - y)
+            if not upper and y.min() < best_value:
+                raise ValueError(
+                    f"targets from {y.min():g} to {y.max():g} lie on both sides of best_value={best_value:g}; "
+                    "check the metric's bounds and unit, or use target_transform='identity'"
+                )
+            if distance.any():  # else every network is perfect, and the log has nothing to spread
+                best, floor = float(best_value), float(distance[distance > 0].min() / 2)
+        unscaled = cls(best, upper, floor, 0.0, 1.0)
+        z = unscaled.forward(y)
+        spread = float(z.std())
+        # Rounding leaves a constant target with a spread of about 1e-16 times its size.
+        scale = spread if spread > 1e-12 * max(1.0, float(np.abs(z).max())) else 1.0
+        return cls(best, upper, floor, float(z.mean()), scale)
+
+    def forward(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standardised targets of metric values."""
+        if self.best is not None:
+            distance = self.best - y if self.upper else y - self.best
+            y = np.log(np.maximum(distance, self.floor)) * (-1.0 if self.upper else 1.0)
+        return np.asarray((y - self.mean) / self.scale)
+
+    def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Metric values of standardised predictions."""
+        t = np.asarray(z, dtype=np.float64) * self.scale + self.mean
+        if self.best is None:
+            return t
+        # 700 is where exp overflows.
+        return np.asarray(
+            self.best - np.exp(np.minimum(-t, 700)) if self.upper else self.best + np.exp(np.minimum(t, 700))
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `Target(**data)` is the inverse."""
+        return asdict(self)
+
+
+def check_targets(y: ArrayLike) -> None:
+    """Refuse targets that are NaN, with the place and the cure.
+
+    Raises
+    ------
+    ValueError
+        Naming the first row whose target is NaN and how many there are.
+    """
+    array = np.asarray(y)
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        bad = np.flatnonzero(np.isnan(array).reshape(len(array), -1).any(axis=1))
+        raise ValueError(
+            f"Input y contains NaN: row {bad[0]} and {len(bad)} of {len(array)} rows in all; "
+            "drop the networks without a value before fitting"
+        )
+
+
+def check_training_data(estimator: Any, X: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Checked 2-D features and 1-D targets; sets ``n_features_in_`` of the estimator."""
+    if y is not None:
+        check_targets(y)
+    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
+    return X, np.asarray(y, dtype=np.float64)
