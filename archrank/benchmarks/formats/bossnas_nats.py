@@ -34,11 +34,11 @@ def read(folder: str | Path) -> GroundTruth:
         raise TableError(f"{folder}: no such folder; give the one that holds accuracy.csv and block_scores.csv")
     space = bossnas_nats()
     table = _open(folder / "accuracy.csv", ("widths", "cifar10_test_acc"))
-    widths = table.frame["widths"].str.split(":")
-    short = (widths.str.len() != 5).to_numpy()
-    if short.any():
-        table.fail(int(np.argmax(short)), "widths", "expected five layer widths like 8:8:8:8:8")
-    layers = np.array(widths.tolist(), dtype=np.str_)
+    widths = [text.split(":") for text in table.frame["widths"]]
+    short = next((row for row, layers in enumerate(widths) if len(layers) != 5), None)
+    if short is not None:
+        table.fail(short, "widths", "expected five layer widths like 8:8:8:8:8")
+    layers = np.array(widths, dtype=np.str_)
     pair = np.char.add(np.char.add(layers[:, 0:4:2], ":"), layers[:, 1:4:2])
     names = np.concatenate([pair, layers[:, 4:]], axis=1)
     for stage, known in enumerate(space.blocks):

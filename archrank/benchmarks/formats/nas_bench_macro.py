@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,6 @@ def with_costs(space: MacroSpace, codes: Codes, costs: Mapping[str, NDArray[np.f
         if rank < design.shape[1] or not np.array_equal(design @ weights, total):
             continue
         edges = np.cumsum([1, *(n - 1 for n in space.n_blocks)])
-        block_costs[name] = tuple(np.r_[0.0, weights[a:b]] for a, b in zip(edges[:-1], edges[1:], strict=True))
+        block_costs[name] = tuple(np.r_[0.0, weights[a:b]] for a, b in pairwise(edges))
         fixed_costs[name] = float(weights[0])
     return replace(space, block_costs=block_costs, fixed_costs=fixed_costs)

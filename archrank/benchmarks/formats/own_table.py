@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from archrank._tables import TableError, UserTable
 from archrank.ground_truth import GroundTruth, Metric
@@ -30,6 +31,15 @@ def direction_of(column: str) -> Literal["max", "min"]:
     ('min', 'max')
     """
     return "min" if _MINIMISED.search(column) and not _ACCURACY.search(column) else "max"
+
+
+def guess_metric(column: str, values: NDArray[np.float64]) -> Metric:
+    """What a column measures, going by its name and, for accuracies, by its range."""
+    if not _ACCURACY.search(column) or values.min() < 0 or values.max() > 100:
+        return Metric(column, direction_of(column))
+    if values.max() <= 1:
+        return Metric(column, "max", "", (0.0, 1.0))
+    return Metric(column, "max", "%", (0.0, 100.0))
 
 
 def read_table(
@@ -55,7 +65,7 @@ def read_table(
         Names of the stage columns, if they are not ``stage_0``, ``block0`` or ``layer0`` and so on.
     metrics
         Which columns are metrics, and their directions. By default all other columns, minimised if
-        their name says loss, latency, params and the like.
+        their name says loss, latency, params and the like; accuracies are bounded by 1 or by 100 %.
     name
         What reports call the table; by default the file's name.
 
@@ -70,10 +80,10 @@ def read_table(
         if column not in table.frame.columns:
             raise TableError(f"{path}: column {column!r} is missing; the table has {', '.join(table.frame.columns)}")
     others = [c for c in table.frame.columns if c not in {*stages, "seed", "variant"}]
-    metrics = dict(metrics) if metrics else {c: Metric(c, direction_of(c)) for c in others}
-    if not metrics:
+    if not others:
         raise TableError(f"{path}: no metric column beside {', '.join(stages)}; add one, for example test_acc")
-    values = {c: table.numbers(c) for c in metrics}
+    values = {c: table.numbers(c) for c in metrics or others}
+    metrics = dict(metrics) if metrics else {c: guess_metric(c, v) for c, v in values.items()}
     found, codes = table.codes(stages, space)
     networks = found.index(found.canonical(codes))
     if len(np.unique(networks)) < 2:

@@ -1,0 +1,345 @@
+"""The command line. Libraries that take long to import are imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from archrank.train_ground_truth.commands import register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from archrank.ground_truth import GroundTruth
+    from archrank.spaces import MacroSpace
+
+DEFAULT_BENCHMARK = "blox-mini"
+DEFAULT_PREDICTORS = "donna,hant,gcn,gbdt:one_hot,gbdt:signature"
+DEFAULT_N_TRAIN = (20, 50, 100)
+
+app = typer.Typer(
+    name="archrank",
+    help="""Rank neural architectures before you train them.
+
+Fits performance predictors on a few trained networks, or on signatures of single blocks, and says by Kendall's tau
+against ground truth how far to trust them.
+
+Start with [bold]archrank report[/bold], which needs nothing but the bundled table.
+""",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+Benchmark = Annotated[
+    str,
+    typer.Argument(
+        help="A bundled name, a folder, a CSV or parquet file, nas-bench-macro:FILE or bossnas-nats:FOLDER.",
+        metavar="BENCHMARK",
+    ),
+]
+MetricOption = Annotated[str | None, typer.Option("--metric", help="Metric to predict; default: the benchmark's own.")]
+SpaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--space", help="For a file of your own: blox-N for N stages, nas-bench-macro, bossnas-nats.", metavar="NAME"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the first trial.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        import archrank
+
+        typer.echo(f"archrank {archrank.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def benchmarks(
+    specs: Annotated[
+        list[str] | None, typer.Argument(help="Benchmarks to describe; default: the bundled ones.", metavar="BENCHMARK")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What is there: size, metrics, noise ceiling and licence.
+
+    Examples:
+
+      archrank benchmarks
+
+      archrank benchmarks my-table.csv --json
+    """
+    from rich.table import Table
+
+    from archrank.benchmarks.catalogue import FORMATS, list_benchmarks, load_benchmark
+
+    rows = [_describe(load_benchmark(spec)) for spec in specs or list_benchmarks()]
+    if as_json:
+        _emit(
+            {"benchmarks": rows, "formats": [{"spec": f"{f.prefix}:{f.argument}", "holds": f.holds} for f in FORMATS]}
+        )
+        return
+    table = Table("benchmark", "space", "networks", "metrics", "ceiling", "seeds", "signatures", "licence")
+    for row in rows:
+        ceiling = "unknown" if row["ceiling_tau"] is None else f"{row['ceiling_tau']:.3f} ({row['default_metric']})"
+        names = ", ".join(f"{m['name']} ({m['direction']})" for m in row["metrics"])
+        table.add_row(
+            row["name"], f"{row['space']}, {row['space_size']:,}", f"{row['n_networks']:,}", names, ceiling,
+            str(row["seeds"]), ", ".join(row["signatures"]) or "none", row["licence"] or "not stated",
+        )  # fmt: skip
+    _print(table)
+    _print("Published sources that you have on disk:")
+    for form in FORMATS:
+        _print(f"  {form.prefix}:{form.argument}  {form.holds}")
+
+
+@app.command()
+def report(
+    benchmark: Benchmark = DEFAULT_BENCHMARK,
+    predictors: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; an encoding may follow a colon.", show_default=DEFAULT_PREDICTORS),
+    ] = None,
+    n_train: Annotated[str | None, typer.Option(help="Numbers of training networks.", show_default="20,50,100")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Random splits for each number.")] = 10,
+    metric: MetricOption = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.json, trials.csv and PNG pictures.", metavar="DIR")
+    ] = None,
+    space: SpaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Fit predictors on a few networks and print how they rank others, beside the noise ceiling.
+
+    Examples:
+
+      archrank report
+
+      archrank report my-table.csv --predictors gbdt,gcn --n-train 20,50 --out results
+
+      archrank report nas-bench-macro:nas-bench-macro_cifar10.json --predictors gbdt:one_hot --json
+    """
+    from archrank.benchmarks.evaluate import compare
+    from archrank.benchmarks.splits import n_test
+
+    table = _load(benchmark, space)
+    names = _default_predictors(table) if predictors is None else _split(predictors)
+    if n_train is None:
+        room = len(table) - n_test(len(table))
+        sizes = [n for n in DEFAULT_N_TRAIN if n <= room] or [room]
+    else:
+        sizes = _whole_numbers(n_train, "--n-train")
+    with _progress() as progress:
+        result = compare(names, table, sizes, trials, seed, metric, progress)
+    if out is not None:
+        result.save(out)
+    if as_json:
+        _emit(result.to_json())
+    else:
+        _print(result.table())
+    for row in result.to_frame().query("status == 'failed'").drop_duplicates(["predictor", "error"]).itertuples():
+        typer.echo(f"{row.predictor} failed with {row.n_train} networks: {row.error}", err=True)
+    if out is not None:
+        typer.echo(f"written to {out}", err=True)
+
+
+@app.command()
+def fit(
+    benchmark: Benchmark,
+    predictor: Annotated[str, typer.Option(help="Such as donna, gbdt:one_hot or gcn.", metavar="NAME")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.", metavar="MODEL_DIR")],
+    n_train: Annotated[
+        int | None, typer.Option(min=1, help="Number of training networks, drawn by --seed; default: all.")
+    ] = None,
+    metric: MetricOption = None,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the training networks and seeds the predictor.")] = 0,
+    space: SpaceOption = None,
+    as_json: Json = False,
+) -> None:
+    """Fit one predictor and save it.
+
+    Examples:
+
+      archrank fit blox-mini --predictor donna --out my-model
+
+      archrank fit my-table.csv --predictor gbdt --metric val_loss --n-train 50 --out my-model
+    """
+    from archrank.benchmarks.models import fit_model
+
+    result = fit_model(_load(benchmark, space), predictor, out, n_train=n_train, metric=metric, seed=seed)
+    if as_json:
+        _emit(result)
+        return
+    tau = result["kendall_tau"]
+    judged = "no network is left to test it" if tau is None else f"tau {tau:.3f} on {result['n_test']} others"
+    _print(f"{predictor} fitted to {result['metric']} of {result['n_train']} networks; {judged}. Saved in {out}.")
+
+
+@app.command()
+def predict(
+    model_dir: Annotated[Path, typer.Argument(help="Folder that `archrank fit` wrote.", metavar="MODEL_DIR")],
+    archs: Annotated[
+        Path | None,
+        typer.Option(help="CSV or parquet with one column per stage, or JSON architectures.", metavar="FILE"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every network of the space.")] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the K best, best first.", metavar="K")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file instead of stdout.", metavar="FILE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict the metric of architectures, as CSV.
+
+    Examples:
+
+      archrank predict my-model --all --top 10
+
+      archrank predict my-model --archs candidates.csv --out predictions.csv
+    """
+    from archrank.benchmarks.models import predict_model
+
+    if (archs is None) == (not everything):
+        raise typer.BadParameter("give either --archs FILE or --all")
+    frame, metric = predict_model(model_dir, archs, top)
+    if out is not None:
+        frame.to_csv(out, index=False)
+    if as_json:
+        _emit({"metric": metric, "n": len(frame), "predictions": [] if out else frame.to_dict("records")})
+    elif out is None:
+        typer.echo(frame.to_csv(index=False), nl=False)
+
+
+register(app)
+
+
+# -- helpers ----------------------------------------------------------------------------------
+
+
+def _load(spec: str, space: str | None) -> GroundTruth:
+    from archrank.benchmarks.catalogue import load_benchmark
+
+    return load_benchmark(spec, space=None if space is None else _space(space))
+
+
+def _space(name: str) -> MacroSpace:
+    from archrank.spaces import blox, bossnas_nats, nas_bench_macro
+
+    kind, _, stages = name.rpartition("-")
+    if kind == "blox" and stages.isdecimal():
+        return blox(stages=int(stages))
+    named = {"nas-bench-macro": nas_bench_macro, "bossnas-nats": bossnas_nats}
+    if name not in named:
+        raise typer.BadParameter(f"unknown space {name!r}; expected blox-N, {' or '.join(named)}")
+    return named[name]()
+
+
+def _default_predictors(table: GroundTruth) -> list[str]:
+    """All of them, less those that need signatures where there are none."""
+    names = _split(DEFAULT_PREDICTORS)
+    if table.signatures is None:
+        names = [n for n in names if n in ("gcn", "gbdt:one_hot")] + ["gbdt"]
+    return names
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    parts = _split(text)
+    if not parts or not all(p.isdecimal() for p in parts):
+        raise typer.BadParameter(f"{option} takes whole numbers separated by commas, such as 20,50; got {text!r}")
+    return [int(p) for p in parts]
+
+
+def _describe(table: GroundTruth) -> dict[str, Any]:
+    noise = table.noise_ceiling()
+    return {
+        "name": table.name,
+        "space": table.space.name,
+        "space_size": table.space.size,
+        "n_networks": len(table),
+        "metrics": [{"name": m.name, "direction": m.direction, "unit": m.unit} for m in table.metrics.values()],
+        "default_metric": table.default_metric,
+        "ceiling_tau": noise,
+        "seeds": len(table.seeds),
+        "variants": list(table.variants),
+        "signatures": list(table.signatures.columns) if table.signatures else [],
+        "licence": table.licence,
+        "source": table.source,
+    }
+
+
+def _print(what: Any) -> None:
+    """To stdout; in a pipe wide enough that no table is folded."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(what, highlight=False)
+
+
+def _emit(result: Any) -> None:
+    typer.echo(json.dumps(result, indent=1, allow_nan=False))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on stderr, only where somebody sees it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting")
+        yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
+
+
+def main() -> None:
+    """Entry point: wrong input ends in one line and exit code 2, Ctrl-C in 130."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has left: say nothing, and keep the interpreter's own flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        message = _wrong_input(error)
+        if message is None:
+            raise
+        print(f"archrank: {message}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wrong_input(error: Exception) -> str | None:
+    """One line for an error that the user can mend, None for a fault of ours."""
+    if hasattr(error, "format_message"):  # the command line parser's own errors
+        text = str(error.format_message())
+        text = f"{text} (see archrank --help)" if "--help" not in text else text
+    elif isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, ValueError):
+        text = str(error)
+    else:
+        return None
+    return " ".join(text.split())
