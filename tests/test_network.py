@@ -21,7 +21,7 @@ def _load_golden(net: BloxNetwork, vector: list, weights: dict[str, np.ndarray])
         ops = {"op0": stage.cell.op1, "op1": stage.cell.op2}
         if stage.cell.op1 is None:  # the single operation may sit in either slot of the vector
             ops["op0"] = stage.cell.op2
-        elif stage.cell.wiring == "parallel" and vector[s][0][0] < vector[s][1][0]:  # ours is sorted
+        elif stage.cell.parallel and vector[s][0][0] < vector[s][1][0]:  # ours is sorted
             ops = {"op0": stage.cell.op2, "op1": stage.cell.op1}
         for slot, op in ops.items():
             layers = [m for m in op.modules() if isinstance(m, (ConvNormRelu, SqueezeExcite))]

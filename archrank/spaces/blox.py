@@ -102,35 +102,44 @@ def blocks() -> tuple[Block, ...]:
 # -- costs ------------------------------------------------------------------------------------
 
 
-def _cbr(c_in: int, c_out: int, kernel: int, pixels: int, groups: int = 1) -> NDArray[np.int64]:
-    """(params, FLOPs) of convolution with bias + BatchNorm + ReLU over `pixels` output positions."""
+Cost = NDArray[np.int64]  # (params, FLOPs)
+
+
+def _cbr(c_in: int, c_out: int, kernel: int, pixels: int, groups: int = 1) -> Cost:
+    """Convolution with bias + BatchNorm + ReLU over `pixels` output positions."""
     weights = c_in * c_out * kernel * kernel // groups
     return np.array([weights + 3 * c_out, pixels * (weights + 4 * c_out)])
 
 
-def _operation_cost(op: int, c: int, pixels: int) -> NDArray[np.int64]:
-    """(params, FLOPs) of one operation on `c` channels: the published counting rule."""
+def _operation_cost(op: int, c: int, pixels: int) -> Cost:
+    """One operation on `c` channels: the published counting rule."""
+    total: Cost
     if OPS[op] == "conv":
-        return 4 * _cbr(c, c, 3, pixels)
+        total = 4 * _cbr(c, c, 3, pixels)
+        return total
     if OPS[op] == "mbconv":
         d = 2 * c
         squeeze_excite = np.array([2 * (d * d + d), pixels * d + 2 * (d * d + d) + d])
-        return 2 * (_cbr(c, d, 3, pixels) + squeeze_excite + _cbr(d, c, 1, pixels))
+        total = 2 * (_cbr(c, d, 3, pixels) + squeeze_excite + _cbr(d, c, 1, pixels))
+        return total
     units = [
         _cbr(c, w, 1, pixels) + _cbr(w, w, 5, pixels, groups=w) + _cbr(w, c, 1, pixels) for w in (c // 2, c, 2 * c)
     ]
-    return 2 * np.sum(units, axis=0)
+    total = 2 * np.sum(units, axis=0)
+    return total
 
 
-def _fixed_cost(stages: int, width: int, size: int, classes: int) -> NDArray[np.int64]:
-    """(params, FLOPs) of stem, reductions, pool and classifier."""
-    total = _cbr(3, width, 3, size * size)
+def _fixed_cost(stages: int, width: int, size: int, classes: int) -> Cost:
+    """Stem, reductions, pool and classifier."""
+    classifier = width << stages
+    total: Cost = _cbr(3, width, 3, size * size) + (classifier * classes + classes)
     c, s = width, size
     for _ in range(stages):
         main, side = (s + 1) // 2, s // 2
         total = total + _cbr(c, 2 * c, 3, main**2) + _cbr(2 * c, 2 * c, 3, main**2) + _cbr(c, 2 * c, 2, side**2)
         c, s = 2 * c, side
-    return total + np.array([c * classes + classes, c * s * s + c * classes + classes])
+    total[1] += c * s * s  # the pool reads the last map
+    return total
 
 
 # -- the space ----------------------------------------------------------------------------------
@@ -196,7 +205,8 @@ class BloxSpace(MacroSpace):
                 ok = False
             if not ok:
                 raise InvalidArchitectureError(
-                    f"row {row}: expected {self.stages} cells [[op1], [op2, prev, inp, sc]] of whole numbers, got {arch!r}"
+                    f"row {row}: expected {self.stages} cells [[op1], [op2, prev, inp, sc]] of "
+                    f"whole numbers, got {arch!r}"
                 )
             flat.append(cells)
         return np.array(flat, dtype=np.int64).reshape(len(flat), self.stages, 5)

@@ -85,8 +85,7 @@ class MacroSpace:
                         f"expected one per block ({self.n_blocks[stage]})"
                     )
         for start, stop in self.groups:
-            names = set(self.blocks[start + 1 : stop])
-            if len(names) > 1:
+            if len(set(self.blocks[start + 1 : stop])) > 1:
                 raise ValueError(f"stages {start + 1} to {stop - 1} form a group and must offer the same blocks")
 
     @classmethod
@@ -309,10 +308,9 @@ class MacroSpace:
     def block_graph(self, stage: int, block: int) -> BlockGraph:
         """Graph of one block; without further knowledge one operation, or a wire for a skip."""
         name = self.blocks[stage][block]
-        if name == self.skip:
-            # In the first stage of a group a skip still changes the shape, so it stays a vertex.
-            if not any(start == stage for start, _ in self.groups):
-                return BlockGraph((None,), ((0, 2),))
+        # In the first stage of a group a skip still changes the shape, so it stays a vertex.
+        if name == self.skip and not any(start == stage for start, _ in self.groups):
+            return BlockGraph((None,), ((0, 2),))
         return BlockGraph((name,), ((0, 1), (1, 2)))
 
     @property

@@ -9,13 +9,27 @@ from torch import Tensor, nn
 from archrank.spaces.blox import OPS, Block, BloxSpace, blocks
 
 
+class ConvBeforeNorm(nn.Conv2d):
+    """Convolution whose bias takes no gradient.
+
+    The BatchNorm after it subtracts whatever the bias adds, so in training the bias has no effect and
+    its gradient is zero. Not computing it halves the cost of depthwise weight gradients on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.detach()
+        return nn.functional.conv2d(x, self.weight, bias, self.stride, self.padding, groups=self.groups)
+
+
 class ConvNormRelu(nn.Module):
     """Convolution with bias, BatchNorm, ReLU: "CBR" of the publication."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1, padding: int | None = None):
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1, padding: int | None = None
+    ) -> None:
         super().__init__()
         pad = kernel // 2 if padding is None else padding
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, pad, groups=groups)
+        self.conv = ConvBeforeNorm(c_in, c_out, kernel, stride, pad, groups=groups)
         self.norm = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,7 +53,10 @@ class Residual(nn.Sequential):
     """A chain of layers whose input is added to its output."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + super().forward(x)
+        y = x
+        for layer in self:
+            y = layer(y)
+        return x + y
 
 
 def operation(op: int, channels: int) -> nn.Module:
@@ -53,10 +70,7 @@ def operation(op: int, channels: int) -> nn.Module:
         return nn.Sequential(*(ConvNormRelu(c, c, 3) for _ in range(4)))
     if OPS[op] == "mbconv":
         return nn.Sequential(
-            *(
-                Residual(ConvNormRelu(c, 2 * c, 3), SqueezeExcite(2 * c), ConvNormRelu(2 * c, c, 1))
-                for _ in range(2)
-            )
+            *(Residual(ConvNormRelu(c, 2 * c, 3), SqueezeExcite(2 * c), ConvNormRelu(2 * c, c, 1)) for _ in range(2))
         )
     return nn.Sequential(
         *(
@@ -71,19 +85,24 @@ class Cell(nn.Module):
 
     def __init__(self, block: Block, channels: int):
         super().__init__()
-        self.wiring = block.wiring
+        self.parallel = block.wiring == "parallel"
+        self.adds_input = block.wiring in ("chain+input", "full")
+        self.adds_first = block.wiring in ("chain+skip", "full")
         self.op1 = None if block.first is None else operation(block.first, channels)
         self.op2 = operation(block.second, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        out: Tensor
         if self.op1 is None:
-            out: Tensor = self.op2(x)
-            return out
-        a: Tensor = self.op1(x)
-        if self.wiring == "parallel":
-            return a + self.op2(x)
-        out = self.op2(a + x if "input" in self.wiring or self.wiring == "full" else a)
-        return out + a if "skip" in self.wiring or self.wiring == "full" else out
+            out = self.op2(x)
+        elif self.parallel:
+            out = self.op1(x) + self.op2(x)
+        else:
+            a = self.op1(x)
+            out = self.op2(a + x if self.adds_input else a)
+            if self.adds_first:
+                out = out + a
+        return out
 
 
 class Reduction(nn.Module):
@@ -121,6 +140,7 @@ class BloxNetwork(nn.Module):
     def __init__(self, code: tuple[int, ...], width: int, classes: int):
         super().__init__()
         self.code = code
+        self.width = width
         self.stem = ConvNormRelu(3, width, 3)
         self.stages = nn.ModuleList(Stage(block, width << s) for s, block in enumerate(code))
         self.classifier = nn.Linear(width << len(code), classes)

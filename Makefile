@@ -1,0 +1,34 @@
+# `make report` and `make test` need nothing but Python 3.11+ and git: they make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: report test test-all test-gpu lint format bench clean
+
+report: .venv/installed
+	$(BIN)/archrank report
+
+test: .venv/installed
+	$(BIN)/pytest -n 2 --dist loadfile
+
+test-all: .venv/installed
+	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed
+	$(BIN)/pytest benchmarks_speed --benchmark-only -m ""
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
