@@ -106,7 +106,9 @@ class UserTable:
         bad = ~np.isfinite(values)
         if bad.any():
             row = int(np.argmax(bad))
-            self.fail(row, column, f"holds {cells.iloc[row]!r}; expected a finite number; correct or remove the row")
+            self.fail(
+                row, column, f"holds {_shown(cells.iloc[row])}; expected a finite number; correct or remove the row"
+            )
         return values
 
     def whole_numbers(self, column: str) -> NDArray[np.int64]:
@@ -115,7 +117,7 @@ class UserTable:
         bad = values != np.floor(values)
         if bad.any():
             row = int(np.argmax(bad))
-            self.fail(row, column, f"holds {self.frame[column].iloc[row]!r}; expected a whole number")
+            self.fail(row, column, f"holds {_shown(self.frame[column].iloc[row])}; expected a whole number")
         return values.astype(np.int64)
 
     def blocks(self, columns: Sequence[str]) -> NDArray[np.str_]:
@@ -127,7 +129,9 @@ class UserTable:
                 whole = (cells.notna() & (cells == cells.round())).to_numpy()
                 if not whole.all():
                     row = int(np.argmin(whole))
-                    self.fail(row, column, f"holds {cells.iloc[row]!r}; expected a block name or a whole block id")
+                    self.fail(
+                        row, column, f"holds {_shown(cells.iloc[row])}; expected a block name or a whole block id"
+                    )
                 cells = cells.astype(np.int64)
             text = np.array([str(c).strip() if c is not None and c == c else "" for c in cells], dtype=np.str_)
             if (text == "").any():
@@ -237,6 +241,10 @@ def _json_codes(path: Path, space: MacroSpace) -> Codes:
 def one_line(error: BaseException) -> str:
     """The text of an error without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _shown(cell: Any) -> str:
+    return repr(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def _is_number(cell: Any) -> bool:

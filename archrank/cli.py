@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +25,10 @@ DEFAULT_N_TRAIN = (20, 50, 100)
 
 app = typer.Typer(
     name="archrank",
-    help="""Rank neural architectures before you train them.
-
-Fits performance predictors on a few trained networks, or on signatures of single blocks, and says by Kendall's tau
-against ground truth how far to trust them.
-
-Start with [bold]archrank report[/bold], which needs nothing but the bundled table.
-""",
+    help="Rank neural architectures before you train them.\n\n"
+    "Fits performance predictors on a few trained networks, or on signatures of single blocks, and says by "
+    "Kendall's tau against ground truth how far to trust them.\n\n"
+    "Start with [bold]archrank report[/bold], which needs nothing but the bundled table.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -216,7 +212,8 @@ def predict(
         raise typer.BadParameter("give either --archs FILE or --all")
     frame, metric = predict_model(model_dir, archs, top)
     if out is not None:
-        frame.to_csv(out, index=False)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(frame.to_csv(index=False), encoding="utf-8")
     if as_json:
         _emit({"metric": metric, "n": len(frame), "predictions": [] if out else frame.to_dict("records")})
     elif out is None:
@@ -314,14 +311,9 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
 def main() -> None:
     """Entry point: wrong input ends in one line and exit code 2, Ctrl-C in 130."""
     try:
-        code = app(standalone_mode=False)
-        sys.stdout.flush()
+        code = app(standalone_mode=False)  # a closed pipe ends it quietly with exit code 1
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe has left: say nothing, and keep the interpreter's own flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except Exception as error:
         message = _wrong_input(error)
         if message is None:
