@@ -112,6 +112,27 @@ def make_encoding(
     return parts[0][1] if len(parts) == 1 else FeatureUnion(parts)
 
 
+def encoding_name(encoding: Any) -> str:
+    """The name under which the class of an encoding is registered.
+
+    Raises
+    ------
+    ValueError
+        Where it is not registered.
+    """
+    for name, entry in _ENCODINGS.items():
+        if entry.factory is type(encoding):
+            return name
+    raise ValueError(f"{type(encoding).__name__} is not registered; call register_encoding first")
+
+
+def encoding_class(name: str) -> Callable[..., Any]:
+    """The encoding class (or factory) of a registered name."""
+    if name not in _ENCODINGS:
+        raise ValueError(f"unknown encoding {name!r}; there are {', '.join(list_encodings())}")
+    return _ENCODINGS[name].factory
+
+
 def _build(name: str, space: MacroSpace, offer: dict[str, Any]) -> Any:
     factory = _ENCODINGS[name].factory
     wanted = {key: value for key, value in offer.items() if key in inspect.signature(factory).parameters}

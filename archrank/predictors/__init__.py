@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from archrank.predictors.gbdt import GBDTRegressor
     from archrank.predictors.gcn import GCNRegressor
     from archrank.predictors.hant import HantRegressor
+    from archrank.predictors.persistence import ModelFolderError, load, save
     from archrank.predictors.registry import list_predictors, make_predictor, register_predictor
 
 __all__ = [
@@ -18,9 +19,12 @@ __all__ = [
     "GBDTRegressor",
     "GCNRegressor",
     "HantRegressor",
+    "ModelFolderError",
     "list_predictors",
+    "load",
     "make_predictor",
     "register_predictor",
+    "save",
 ]
 
 _HOME = {
@@ -28,9 +32,12 @@ _HOME = {
     "GBDTRegressor": "gbdt",
     "GCNRegressor": "gcn",
     "HantRegressor": "hant",
+    "ModelFolderError": "persistence",
     "list_predictors": "registry",
+    "load": "persistence",
     "make_predictor": "registry",
     "register_predictor": "registry",
+    "save": "persistence",
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 
@@ -33,13 +32,11 @@ class State:
 class Persistent(Protocol):
     """A regressor that `archrank.save` can write: parameters by scikit-learn, the rest by these two."""
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters, as scikit-learn's `BaseEstimator` gives them."""
+
     def get_state(self) -> State:
         """What has been learnt; of an unfitted regressor an empty `State`."""
 
     def set_state(self, state: State) -> None:
         """Take up what `get_state` gave; nothing may be computed anew."""
-
-
-def as_float64(values: Any) -> NDArray[np.float64]:
-    """A contiguous float64 copy."""
-    return np.ascontiguousarray(values, dtype=np.float64)

@@ -7,10 +7,11 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from archrank.predictors.base import State
-from archrank.predictors.target import Target, Transform, check_training_data
+from archrank.predictors.target import Target, Transform, check_features, check_training_data
 
 # Ridge penalties per training network, and how much smaller second-order features are made than
 # first-order ones; a factor of 0 leaves them out. A smaller feature is a more penalised one.
@@ -78,13 +79,13 @@ class DonnaRegressor(RegressorMixin, BaseEstimator):
         means, scales = _moments(products)
         second = (products - means) / scales
 
-        fits = []
-        if self.alpha == "loo":
-            for factor in _FACTORS if self.order == 2 else _FACTORS[:1]:
-                fits.append((factor, *_ridge_loo(np.hstack([first, factor * second]) if factor else first, z)))
-        else:
-            factor = 1.0 if self.order == 2 else 0.0
-            fits.append((factor, *_ridge(np.hstack([first, second]), z, float(self.alpha)), None))
+        with threadpool_limits(1, user_api="blas"):  # sums, and so the last bits, depend on the number of threads
+            if self.alpha == "loo":
+                factors = _FACTORS if self.order == 2 else _FACTORS[:1]
+                fits = [(f, *_ridge_loo(np.hstack([first, f * second]) if f else first, z)) for f in factors]
+            else:
+                everything = np.hstack([first, second])
+                fits = [(float(self.order - 1), *_ridge(everything, z, float(self.alpha)), np.zeros(len(z)))]
         chosen = fits[0]
         for fit in fits[1:]:
             gain = chosen[3] - fit[3]
@@ -105,11 +106,12 @@ class DonnaRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Metric values ``(n,)``."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = check_features(self, X)
         first = (X - self.mean_) / self.scale_
-        z = first @ self.coef_ + self.intercept_
-        if self.quadratic_.any():
-            z = z + np.einsum("ij,ij->i", first @ self.quadratic_, first)
+        with threadpool_limits(1, user_api="blas"):
+            z = first @ self.coef_ + self.intercept_
+            if self.quadratic_.any():
+                z = z + ((first @ self.quadratic_) * first).sum(axis=1)
         return self.target_.inverse(z)
 
     def get_state(self) -> State:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from archrank.predictors.base import State
-from archrank.predictors.target import Target, Transform, check_training_data
+from archrank.predictors.target import Target, Transform, check_features, check_training_data
 
 
 class GBDTRegressor(RegressorMixin, BaseEstimator):
@@ -118,10 +118,10 @@ class GBDTRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Metric values ``(n,)``."""
         check_is_fitted(self, "target_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = check_features(self, X)
         if self.booster_ is None:
             return self.target_.inverse(np.zeros(len(X)))
-        return self.target_.inverse(self.booster_.predict(X, num_threads=self.n_jobs))
+        return self.target_.inverse(np.asarray(self.booster_.predict(X, num_threads=self.n_jobs)))
 
     def get_state(self) -> State:
         """See `archrank.predictors.base.Persistent`."""

@@ -140,7 +140,8 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         for rows in _batches(len(target), self.batch_size, self.steps):
             optimiser.zero_grad(set_to_none=True)
             prediction = self.network_(features[rows], adjacency[rows])
-            regression_and_ranking(prediction, target[rows], self.ranking_weight).backward()
+            loss = regression_and_ranking(prediction, target[rows], self.ranking_weight)
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
 
@@ -150,11 +151,10 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         _check_graphs(X)
         if X.shape[2] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[2]} vertex features, but {self.n_features_in_} were seen in fit")
-        parts = [np.zeros(0)]
         with _threads(self.n_jobs), torch.inference_mode():
-            for start in range(0, len(X), _CHUNK):
-                parts.append(self.network_(*self._tensors(X[start : start + _CHUNK])).double().cpu().numpy())
-        return self.target_.inverse(np.concatenate(parts))
+            chunks = [self.network_(*self._tensors(X[i : i + _CHUNK])) for i in range(0, len(X), _CHUNK)]
+            z = torch.cat(chunks).double().cpu().numpy() if chunks else np.zeros(0)
+        return self.target_.inverse(z)
 
     def get_state(self) -> State:
         """See `archrank.predictors.base.Persistent`."""

@@ -8,10 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import validate_data
 
 from archrank.predictors.base import State
-from archrank.predictors.target import check_training_data
+from archrank.predictors.target import check_features, check_training_data
 
 
 class HantRegressor(RegressorMixin, BaseEstimator):
@@ -64,7 +63,7 @@ class HantRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Metric values ``(n,)``; before `fit` the sum, which has no unit."""
         fitted = hasattr(self, "slope_")
-        score = self._sum(validate_data(self, X, dtype=np.float64, reset=not fitted))
+        score = self._sum(check_features(self, X, reset=not fitted))
         return self.slope_ * score + self.intercept_ if fitted else score
 
     def get_state(self) -> State:

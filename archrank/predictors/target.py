@@ -104,5 +104,11 @@ def check_training_data(estimator: Any, X: ArrayLike, y: ArrayLike) -> tuple[NDA
     """Checked 2-D features and 1-D targets; sets ``n_features_in_`` of the estimator."""
     if y is not None:
         check_targets(y)
-    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
-    return X, np.asarray(y, dtype=np.float64)
+    features, targets = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
+    return features, np.asarray(targets, dtype=np.float64)
+
+
+def check_features(estimator: Any, X: ArrayLike, reset: bool = False) -> NDArray[np.float64]:
+    """Checked 2-D features, as many as were seen in `fit` unless `reset`."""
+    checked: NDArray[np.float64] = validate_data(estimator, X, dtype=np.float64, reset=reset)
+    return checked
