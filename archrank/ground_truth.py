@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,134 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archrank._folder import FORMAT_VERSION, read_folder, write_folder
+from archrank._records import Metric, Signatures
 from archrank._tables import TableError, one_line, read_codes
-from archrank.spaces import Codes, MacroSpace, space_from_dict
+from archrank.spaces import Codes, MacroSpace
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FORMAT_VERSION", "GroundTruth", "Metric", "Signatures", "TableError", "read_codes"]
-
-FORMAT_VERSION = 1
-_META, _TABLE, _SIGNATURES = "meta.json", "table.parquet", "signatures.parquet"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a column measures.
-
-    Parameters
-    ----------
-    name
-        The column.
-    direction
-        "max" where more is better, "min" where less is (loss, latency).
-    unit
-        For example ``%`` or ``s``; empty for pure numbers.
-    bounds
-        Lowest and highest possible value, None where there is none.
-    description
-        One sentence for reports.
-    """
-
-    name: str
-    direction: Literal["max", "min"] = "max"
-    unit: str = ""
-    bounds: tuple[float | None, float | None] = (None, None)
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        if self.direction not in ("max", "min"):
-            raise ValueError(f"metric {self.name!r}: direction must be 'max' or 'min', got {self.direction!r}")
-        object.__setattr__(self, "bounds", tuple(self.bounds))
-
-    @property
-    def sign(self) -> int:
-        """+1 where more is better, -1 where less is: ``sign * value`` ranks with the best last."""
-        return 1 if self.direction == "max" else -1
-
-
-@dataclass(frozen=True, eq=False)
-class Signatures:
-    """Numbers measured for each block alone, for example its error after blockwise distillation.
-
-    Parameters
-    ----------
-    frame
-        One row per stage, block and teacher: columns ``stage``, ``block`` (id), ``teacher`` and one
-        column per measured quantity.
-    metrics
-        A `Metric` for each measured column.
-    n_blocks
-        Number of blocks at each stage; by default as many as the frame names.
-    """
-
-    frame: pd.DataFrame
-    metrics: Mapping[str, Metric]
-    n_blocks: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        missing = [c for c in ("stage", "block", "teacher", *self.metrics) if c not in self.frame.columns]
-        if missing:
-            raise TableError(f"signatures lack column {missing[0]!r}; they have {', '.join(map(str, self.frame))}")
-        if not self.metrics or self.frame.empty:
-            raise TableError("signatures need at least one row and one measured column with a Metric")
-        stage, block = (self.frame[c].to_numpy(np.int64) for c in ("stage", "block"))
-        if not self.n_blocks:
-            n_blocks = tuple(int(block[stage == s].max(initial=-1)) + 1 for s in range(int(stage.max()) + 1))
-            object.__setattr__(self, "n_blocks", n_blocks)
-        limit = np.array(self.n_blocks)
-        bad = (stage < 0) | (stage >= len(limit))
-        bad |= (block < 0) | (block >= limit[np.where(bad, 0, stage)])
-        if bad.any():
-            row = int(np.argmax(bad))
-            raise TableError(
-                f"signatures, row {row}: stage {stage[row]}, block {block[row]} is not in the space, "
-                f"whose stages have {list(self.n_blocks)} blocks"
-            )
-        twice = self.frame.duplicated(["stage", "block", "teacher"]).to_numpy()
-        if twice.any():
-            row = int(np.argmax(twice))
-            raise TableError(
-                f"signatures, row {row}: stage {stage[row]}, block {block[row]} appears twice; keep one row per teacher"
-            )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the measured quantities."""
-        return tuple(self.metrics)
-
-    @property
-    def default_column(self) -> str:
-        """The column that predictors use unless told otherwise: the first."""
-        return self.columns[0]
-
-    @property
-    def teachers(self) -> tuple[str, ...]:
-        """Teachers in the order of the frame."""
-        return tuple(str(t) for t in self.frame["teacher"].unique())
-
-    def table(self, column: str | None = None, teacher: str | None = None) -> tuple[NDArray[np.float64], ...]:
-        """Values of one column, one array ``(n_blocks of the stage,)`` per stage; NaN where absent.
-
-        Raises
-        ------
-        TableError
-            For an unknown column or teacher, naming those there are.
-        """
-        column = self.default_column if column is None else column
-        teacher = self.teachers[0] if teacher is None else teacher
-        if column not in self.metrics:
-            raise TableError(f"unknown signature column {column!r}; there are {', '.join(self.columns)}")
-        if teacher not in self.teachers:
-            raise TableError(f"unknown teacher {teacher!r}; there are {', '.join(self.teachers)}")
-        rows = self.frame[self.frame["teacher"].astype(str) == teacher]
-        stage, block = rows["stage"].to_numpy(np.int64), rows["block"].to_numpy(np.int64)
-        values = rows[column].to_numpy(np.float64)
-        out = tuple(np.full(n, np.nan) for n in self.n_blocks)
-        for s, array in enumerate(out):
-            array[block[stage == s]] = values[stage == s]
-        return out
 
 
 class GroundTruth:
@@ -400,51 +276,15 @@ class GroundTruth:
         TableError
             If `folder` holds something else than a table.
         """
-        target = Path(folder).absolute()
-        old = sorted(target.iterdir()) if target.is_dir() else []
-        if target.exists() and not target.is_dir():
-            raise TableError(f"{target} is a file; give a folder")
-        if old and not (target / _META).exists():
-            raise TableError(f"{target} is not empty and holds no table; choose another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            new = Path(scratch) / "new"
-            new.mkdir()
-            self._write(new)
-            for extra in old:
-                if extra.is_file() and extra.name not in (_META, _TABLE, _SIGNATURES):
-                    shutil.copy2(extra, new / extra.name)
-            if not target.exists():
-                os.replace(new, target)
-                return target
-            aside = Path(scratch) / "old"
-            os.replace(target, aside)
-            try:
-                os.replace(new, target)
-            except BaseException:
-                os.replace(aside, target)
-                raise
-        return target
-
-    def _write(self, folder: Path) -> None:
-        self.frame.to_parquet(folder / _TABLE, index=False, compression="zstd")
-        files = [_TABLE]
-        if self.signatures is not None:
-            self.signatures.frame.to_parquet(folder / _SIGNATURES, index=False, compression="zstd")
-            files.append(_SIGNATURES)
         meta = {
-            "format_version": FORMAT_VERSION,
             "name": self.name,
             "space": self.space.describe(),
-            "metrics": [asdict(m) for m in self.metrics.values()],
             "default_metric": self.default_metric,
-            "signature_metrics": [asdict(m) for m in self.signatures.metrics.values()] if self.signatures else [],
             "licence": self.licence,
             "source": self.source,
             "provenance": self.provenance,
-            "sha256": {f: _sha256(folder / f) for f in files},
         }
-        (folder / _META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        return write_folder(Path(folder), meta, self.frame, self.metrics, self.signatures)
 
     @classmethod
     def load(cls, folder: str | Path, verify: bool = True) -> Self:
@@ -462,55 +302,4 @@ class GroundTruth:
         TableError
             For missing, damaged or truncated files, or a format newer than this version reads.
         """
-        folder = Path(folder)
-        meta = _read_meta(folder)
-        if verify:
-            for file, digest in meta["sha256"].items():
-                if not (folder / file).exists():
-                    raise TableError(f"{folder / file} is missing; restore it or fetch the table again")
-                if _sha256(folder / file) != digest:
-                    raise TableError(
-                        f"{folder / file} is damaged: its checksum is not the one in {_META}; fetch it again"
-                    )
-        try:
-            about = {k: meta[k] for k in ("name", "default_metric", "licence", "source", "provenance")}
-            metrics, signature_metrics = (
-                {m["name"]: Metric(**m) for m in meta[k]} for k in ("metrics", "signature_metrics")
-            )
-            space = space_from_dict(meta["space"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise TableError(f"{folder / _META} is damaged: {type(error).__name__} {one_line(error)}") from error
-        signatures = None
-        if signature_metrics:
-            signatures = Signatures(_read_parquet(folder / _SIGNATURES), signature_metrics)
-        return cls(space, _read_parquet(folder / _TABLE), metrics, signatures=signatures, **about)
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    path = folder / _META
-    if not path.exists():
-        raise TableError(f"{folder} holds no {_META}; give the folder of a saved table")
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        version, checksums = int(meta["format_version"]), dict(meta["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableError(f"{path} is damaged: {one_line(error)}; fetch the table again") from error
-    if version > FORMAT_VERSION:
-        raise TableError(
-            f"{path} has format version {version}, this archrank reads up to {FORMAT_VERSION}; update archrank"
-        )
-    return {**meta, "sha256": checksums}
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # arrow's own errors are kinds of these
-        raise TableError(f"{path} is damaged or truncated: {one_line(error)}; fetch the table again") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(**read_folder(Path(folder), verify))

@@ -159,7 +159,7 @@ def test_a_failing_save_leaves_the_old_table(toy, tmp_path, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("archrank.ground_truth._sha256", full)
+    monkeypatch.setattr("archrank._folder._sha256", full)
     with pytest.raises(OSError, match="disk full"):
         toy.save(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before

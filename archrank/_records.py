@@ -1,0 +1,133 @@
+"""What a column of a table measures, and numbers measured for single blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archrank._tables import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a column measures.
+
+    Parameters
+    ----------
+    name
+        The column.
+    direction
+        "max" where more is better, "min" where less is (loss, latency).
+    unit
+        For example ``%`` or ``s``; empty for pure numbers.
+    bounds
+        Lowest and highest possible value, None where there is none.
+    description
+        One sentence for reports.
+    """
+
+    name: str
+    direction: Literal["max", "min"] = "max"
+    unit: str = ""
+    bounds: tuple[float | None, float | None] = (None, None)
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("max", "min"):
+            raise ValueError(f"metric {self.name!r}: direction must be 'max' or 'min', got {self.direction!r}")
+        object.__setattr__(self, "bounds", tuple(self.bounds))
+
+    @property
+    def sign(self) -> int:
+        """+1 where more is better, -1 where less is: ``sign * value`` ranks with the best last."""
+        return 1 if self.direction == "max" else -1
+
+
+@dataclass(frozen=True, eq=False)
+class Signatures:
+    """Numbers measured for each block alone, for example its error after blockwise distillation.
+
+    Parameters
+    ----------
+    frame
+        One row per stage, block and teacher: columns ``stage``, ``block`` (id), ``teacher`` and one
+        column per measured quantity.
+    metrics
+        A `Metric` for each measured column.
+    n_blocks
+        Number of blocks at each stage; by default as many as the frame names.
+    """
+
+    frame: pd.DataFrame
+    metrics: Mapping[str, Metric]
+    n_blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        missing = [c for c in ("stage", "block", "teacher", *self.metrics) if c not in self.frame.columns]
+        if missing:
+            raise TableError(f"signatures lack column {missing[0]!r}; they have {', '.join(map(str, self.frame))}")
+        if not self.metrics or self.frame.empty:
+            raise TableError("signatures need at least one row and one measured column with a Metric")
+        stage, block = (self.frame[c].to_numpy(np.int64) for c in ("stage", "block"))
+        if not self.n_blocks:
+            n_blocks = tuple(int(block[stage == s].max(initial=-1)) + 1 for s in range(int(stage.max()) + 1))
+            object.__setattr__(self, "n_blocks", n_blocks)
+        limit = np.array(self.n_blocks)
+        bad = (stage < 0) | (stage >= len(limit))
+        bad |= (block < 0) | (block >= limit[np.where(bad, 0, stage)])
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise TableError(
+                f"signatures, row {row}: stage {stage[row]}, block {block[row]} is not in the space, "
+                f"whose stages have {list(self.n_blocks)} blocks"
+            )
+        twice = self.frame.duplicated(["stage", "block", "teacher"]).to_numpy()
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise TableError(
+                f"signatures, row {row}: stage {stage[row]}, block {block[row]} appears twice; keep one row per teacher"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the measured quantities."""
+        return tuple(self.metrics)
+
+    @property
+    def default_column(self) -> str:
+        """The column that predictors use unless told otherwise: the first."""
+        return self.columns[0]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Teachers in the order of the frame."""
+        return tuple(str(t) for t in self.frame["teacher"].unique())
+
+    def table(self, column: str | None = None, teacher: str | None = None) -> tuple[NDArray[np.float64], ...]:
+        """Values of one column, one array ``(n_blocks of the stage,)`` per stage; NaN where absent.
+
+        Raises
+        ------
+        TableError
+            For an unknown column or teacher, naming those there are.
+        """
+        column = self.default_column if column is None else column
+        teacher = self.teachers[0] if teacher is None else teacher
+        if column not in self.metrics:
+            raise TableError(f"unknown signature column {column!r}; there are {', '.join(self.columns)}")
+        if teacher not in self.teachers:
+            raise TableError(f"unknown teacher {teacher!r}; there are {', '.join(self.teachers)}")
+        rows = self.frame[self.frame["teacher"].astype(str) == teacher]
+        stage, block = rows["stage"].to_numpy(np.int64), rows["block"].to_numpy(np.int64)
+        values = rows[column].to_numpy(np.float64)
+        out = tuple(np.full(n, np.nan) for n in self.n_blocks)
+        for s, array in enumerate(out):
+            array[block[stage == s]] = values[stage == s]
+        return out
