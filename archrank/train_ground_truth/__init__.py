@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from archrank.train_ground_truth import losses
     from archrank.train_ground_truth.data import load_images
     from archrank.train_ground_truth.distill import distill
+    from archrank.train_ground_truth.jobs import run_many
     from archrank.train_ground_truth.launch import run_jobs
     from archrank.train_ground_truth.merge import merge
     from archrank.train_ground_truth.network import build_network
     from archrank.train_ground_truth.recipe import Recipe, list_recipes, load_recipe
-    from archrank.train_ground_truth.run import run_many
     from archrank.train_ground_truth.store import Store
     from archrank.train_ground_truth.train import prepare_data, train_one
 
@@ -29,7 +29,7 @@ _HOME = {
     "merge": "merge",
     "prepare_data": "train",
     "run_jobs": "launch",
-    "run_many": "run",
+    "run_many": "jobs",
     "train_one": "train",
 }
 

@@ -53,23 +53,29 @@ def train(
 
     Example: archrank train blox-mini --data cifar10-jpeg.tar.xz --archs 60 --seeds 0,1 --workers 2 --out store
     """
-    from archrank.train_ground_truth.jobs import TrainJob
-    from archrank.train_ground_truth.launch import Setup, run_jobs
+    from archrank.train_ground_truth.jobs import run_many
     from archrank.train_ground_truth.recipe import load_recipe
 
     plan = load_recipe(recipe)
     codes = select_architectures(archs, plan.build_space())
     numbers = _whole_numbers("--seeds", seeds)
-    store = _open(out, plan, data)
-    jobs = [TrainJob(tuple(c), s, keep_weights) for s in numbers for c in codes.tolist()]
     with _progress("training") as report:
-        ran = run_jobs(jobs, Setup(plan, str(data), device), store, workers=workers, progress=report)
-    records = [store.read(job.key) for job in jobs]
-    diverged = sum(r is not None and r["status"] != "ok" for r in records)
+        records = run_many(
+            codes,
+            plan,
+            numbers,
+            out,
+            data=data,
+            device=device,
+            workers=workers,
+            keep_weights=keep_weights,
+            progress=report,
+        )
+    diverged = sum(r["status"] != "ok" for r in records)
     _summary(
         json_,
-        {"store": str(out), "networks": len(jobs), "trained_now": ran, "diverged": diverged},
-        f"{len(jobs)} records of {recipe} in {out}: {ran} trained now, {diverged} diverged",
+        {"store": str(out), "records": len(records), "diverged": diverged},
+        f"{len(records)} records of {recipe} in {out}, {diverged} diverged; next: archrank merge {out} --out TABLE",
     )
 
 

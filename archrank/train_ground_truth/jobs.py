@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from archrank.train_ground_truth.launch import Setup
+from numpy.typing import ArrayLike
+
+from archrank.train_ground_truth.data import load_images
+from archrank.train_ground_truth.launch import Progress, Setup, run_jobs
+from archrank.train_ground_truth.recipe import Recipe
 from archrank.train_ground_truth.store import Store, record_key
-from archrank.train_ground_truth.train import DeviceData, initialised_network, train_one
+from archrank.train_ground_truth.train import DeviceData, Record, initialised_network, train_one
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,40 @@ class DistillJob:
         )
         for block, record in zip(missing, records, strict=True):
             store.write(self._key(block), record)
+
+
+def run_many(
+    codes: ArrayLike,
+    recipe: Recipe,
+    seeds: Iterable[int],
+    store: str | Path,
+    *,
+    data: str | Path,
+    device: str = "auto",
+    workers: int = 1,
+    keep_weights: bool = False,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Train networks that have no record in the store yet.
+
+    Parameters
+    ----------
+    codes
+        ``(n_archs, n_stages)``.
+    store
+        Folder of records, made if need be; a killed run goes on where it was.
+    data
+        Images, see `archrank.train_ground_truth.data.load_images`.
+    workers
+        Processes on this machine.
+
+    Returns
+    -------
+    Their records, all codes of the first seed first.
+    """
+    rows = recipe.build_space().validate(codes).tolist()
+    images = load_images(data, recipe.space.image_size * recipe.data.pool)
+    home = Store.create(store, recipe, images.sha256)
+    jobs = [TrainJob(tuple(row), seed, keep_weights) for seed in seeds for row in rows]
+    run_jobs(jobs, Setup(recipe, str(data), device), home, workers=workers, progress=progress)
+    return [record for job in jobs if (record := home.read(job.key)) is not None]

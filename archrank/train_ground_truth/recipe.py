@@ -118,7 +118,14 @@ class Recipe:
         return self._hash({"name", "description", "optimizer", "training"})
 
     def _hash(self, leave_out: set[str]) -> str:
-        what = {k: v for k, v in self.to_dict().items() if k not in leave_out}
+        # Only what differs from the defaults counts, so that a key added later (its default keeps
+        # today's behaviour) leaves the hashes of published tables alone.
+        defaults = Recipe(name="").to_dict()
+        what = {
+            part: {k: v for k, v in values.items() if v != defaults[part][k]}
+            for part, values in self.to_dict().items()
+            if part not in leave_out
+        }
         text = json.dumps({"arithmetic": ARITHMETIC, **what}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
