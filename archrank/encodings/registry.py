@@ -89,7 +89,7 @@ def make_encoding(
     --------
     >>> from archrank.spaces import blox
     >>> make_encoding("structure+cost", blox(stages=2)).transform([[0, 44]]).shape
-    (1, 55)
+    (1, 54)
     """
     names = name.split("+")
     allowed = list_encodings(kind)
