@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archrank.train_ground_truth import losses
     from archrank.train_ground_truth.data import load_images
-    from archrank.train_ground_truth.distill import distill
+    from archrank.train_ground_truth.distillation import distill
     from archrank.train_ground_truth.jobs import run_many
     from archrank.train_ground_truth.launch import run_jobs
-    from archrank.train_ground_truth.merge import merge
+    from archrank.train_ground_truth.table import merge
     from archrank.train_ground_truth.network import build_network
     from archrank.train_ground_truth.recipe import Recipe, list_recipes, load_recipe
     from archrank.train_ground_truth.store import Store
@@ -21,12 +21,12 @@ _HOME = {
     "Recipe": "recipe",
     "Store": "store",
     "build_network": "network",
-    "distill": "distill",
+    "distill": "distillation",
     "list_recipes": "recipe",
     "load_images": "data",
     "load_recipe": "recipe",
     "losses": "",
-    "merge": "merge",
+    "merge": "table",
     "prepare_data": "train",
     "run_jobs": "launch",
     "run_many": "jobs",

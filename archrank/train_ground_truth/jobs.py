@@ -61,13 +61,13 @@ class DistillJob:
         return self._key(self.blocks[-1])
 
     def _key(self, block: int) -> str:
-        from archrank.train_ground_truth.distill import block_key
+        from archrank.train_ground_truth.distillation import block_key
 
         return block_key(self.teacher_name, self.stage, block, self.seed)
 
     def run(self, setup: Setup, data: DeviceData, store: Store) -> None:
         """Distil the blocks that have no record yet and write theirs."""
-        from archrank.train_ground_truth.distill import distill
+        from archrank.train_ground_truth.distillation import distill
 
         missing = [b for b in self.blocks if store.read(self._key(b)) is None]
         teacher = initialised_network(self.teacher_code, setup.recipe, self.seed, data.mean.device)

@@ -160,9 +160,8 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     spec, total = recipe.optimizer, recipe.training.epochs * steps_per_epoch
     if spec.schedule == "cosine":
         return spec.lr * 0.5 * (1 + math.cos(math.pi * (step // steps_per_epoch) / recipe.training.epochs))
-    rise = spec.warmup * total
-    at = step + 1
-    return spec.lr * (at / rise if at < rise else (total - step) / max(total - rise, 1.0))
+    rise = max(1.0, spec.warmup * total)
+    return spec.lr * min((step + 1) / rise, (total - step) / (total + 1 - rise))
 
 
 @torch.no_grad()
