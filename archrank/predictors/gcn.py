@@ -19,8 +19,8 @@ from archrank.predictors.gcn_network import GraphNetwork
 from archrank.predictors.losses import regression_and_ranking
 from archrank.predictors.target import Target, Transform, check_targets
 
-# Graphs per forward pass: the activations of 256 graphs stay in the cache of one core.
-_CHUNK = 256
+# Graphs per forward pass: the activations of so many stay in the cache of one core.
+_CHUNK = 128
 
 
 class GCNRegressor(RegressorMixin, BaseEstimator):
@@ -32,9 +32,9 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     width, layers, dropout
-        Size of the network.
+        Of the network. The last layer computes the global vertex alone, so 2 layers pass messages once.
     steps
-        Optimiser steps, whatever the number of networks.
+        Optimiser steps; by default two per network, between 200 and 2,000.
     batch_size
         Graphs per step.
     learning_rate, weight_decay
@@ -66,12 +66,12 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        width: int = 64,
-        layers: int = 3,
-        dropout: float = 0.1,
-        steps: int = 800,
+        width: int = 128,
+        layers: int = 2,
+        dropout: float = 0.0,
+        steps: int | None = None,
         batch_size: int = 32,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 5e-3,
         weight_decay: float = 1e-2,
         ranking_weight: float = 1.0,
         target_transform: Transform = "log-error",
@@ -116,8 +116,8 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
             if len(values) > 1 and np.ptp(values) > 0:
                 self._train(X, torch.from_numpy(self.target_.forward(values)).float().to(self.device_))
             else:
-                torch.nn.init.zeros_(self.network_.head.weight)
-                torch.nn.init.zeros_(self.network_.head.bias)
+                torch.nn.init.zeros_(self.network_.readout.head.weight)
+                torch.nn.init.zeros_(self.network_.readout.head.bias)
         self.network_.eval()
         return self
 
@@ -132,12 +132,11 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
 
     def _train(self, X: GraphBatch, target: torch.Tensor) -> None:
         features, adjacency = self._tensors(X)
+        steps = int(np.clip(2 * len(target), 200, 2000)) if self.steps is None else self.steps
         optimiser = torch.optim.AdamW(self.network_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.learning_rate, total_steps=self.steps, pct_start=0.1
-        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=steps, pct_start=0.1)
         self.network_.train()
-        for rows in _batches(len(target), self.batch_size, self.steps):
+        for rows in _batches(len(target), self.batch_size, steps):
             optimiser.zero_grad(set_to_none=True)
             prediction = self.network_(features[rows], adjacency[rows])
             loss = regression_and_ranking(prediction, target[rows], self.ranking_weight)
