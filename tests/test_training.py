@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from archrank.train_ground_truth import distill, load_images, load_recipe, losses, prepare_data, run_many, train_one
+from archrank.train_ground_truth.augment import augment
 from archrank.train_ground_truth.data import DataError
-from archrank.train_ground_truth.table import merge
 from archrank.train_ground_truth.network import ConvNormRelu
 from archrank.train_ground_truth.recipe import RecipeError, recipe_from_dict
+from archrank.train_ground_truth.runtime import generator
 from archrank.train_ground_truth.store import Store, StoreError, record_key
-from archrank.train_ground_truth.train import augment, generator, initialised_network, learning_rate
+from archrank.train_ground_truth.table import merge
+from archrank.train_ground_truth.train import initialised_network, learning_rate
 
 DATA = Path(__file__).parent / "data"
 TINY = {

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from archrank.train_ground_truth import losses
+    from archrank.train_ground_truth.batches import prepare_data
     from archrank.train_ground_truth.data import load_images
     from archrank.train_ground_truth.distillation import distill
     from archrank.train_ground_truth.jobs import run_many
     from archrank.train_ground_truth.launch import run_jobs
-    from archrank.train_ground_truth.table import merge
     from archrank.train_ground_truth.network import build_network
     from archrank.train_ground_truth.recipe import Recipe, list_recipes, load_recipe
     from archrank.train_ground_truth.store import Store
-    from archrank.train_ground_truth.train import prepare_data, train_one
+    from archrank.train_ground_truth.table import merge
+    from archrank.train_ground_truth.train import train_one
 
 _HOME = {
     "Recipe": "recipe",
@@ -27,7 +28,7 @@ _HOME = {
     "load_recipe": "recipe",
     "losses": "",
     "merge": "table",
-    "prepare_data": "train",
+    "prepare_data": "batches",
     "run_jobs": "launch",
     "run_many": "jobs",
     "train_one": "train",

@@ -162,8 +162,8 @@ def merge(
 
     Example: archrank merge store --out my-table && archrank report my-table
     """
-    from archrank.train_ground_truth.table import merge as collect
     from archrank.train_ground_truth.store import Store
+    from archrank.train_ground_truth.table import merge as collect
 
     table = collect(Store(store), name or out.name, licence=licence, source=source)
     table.save(out)

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archrank.train_ground_truth.batches import DeviceData, batches
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.train import DeviceData, Record, batches, generator, host_facts, one_thread
+from archrank.train_ground_truth.runtime import generator, host_facts, one_thread
+from archrank.train_ground_truth.train import Record
 
 
 def distill(

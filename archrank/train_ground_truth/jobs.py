@@ -8,11 +8,12 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from archrank.train_ground_truth.batches import DeviceData
 from archrank.train_ground_truth.data import load_images
 from archrank.train_ground_truth.launch import Progress, Setup, run_jobs
 from archrank.train_ground_truth.recipe import Recipe
 from archrank.train_ground_truth.store import Store, record_key
-from archrank.train_ground_truth.train import DeviceData, Record, initialised_network, train_one
+from archrank.train_ground_truth.train import Record, initialised_network, train_one
 
 
 @dataclass(frozen=True)

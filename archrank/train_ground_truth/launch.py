@@ -32,9 +32,9 @@ class Setup:
     device: str = "auto"
 
     def load(self) -> Any:
-        """The recipe's data on the device (`archrank.train_ground_truth.train.DeviceData`)."""
+        """The recipe's data on the device (`archrank.train_ground_truth.batches.DeviceData`)."""
+        from archrank.train_ground_truth.batches import prepare_data
         from archrank.train_ground_truth.data import load_images
-        from archrank.train_ground_truth.train import prepare_data
 
         size = self.recipe.space.image_size * self.recipe.data.pool
         return prepare_data(load_images(self.data_path, size), self.recipe, self.device)
