@@ -25,13 +25,13 @@ class GBDTRegressor(RegressorMixin, BaseEstimator):
     n_estimators, learning_rate
         Number of trees and their shrinkage.
     num_leaves
-        Leaves per tree; by default ``n / 5``, between 3 and 16.
+        Leaves per tree; by default ``n / 50``, between 3 and 16.
     min_child_samples
-        Networks per leaf; by default ``n / 50``, between 2 and 10 (1 below 8 networks).
+        Networks per leaf; by default ``n / 50``, between 2 and 10 (1 below 40 networks).
     reg_lambda
         L2 penalty on leaf values.
     colsample, subsample
-        Shares of the features and of the networks that each tree sees.
+        Shares of the features and of the networks that each tree sees; below 8 networks each sees them all.
     target_transform
         "log-error" learns ``-log(best_value - y)`` where `best_value` is known; "identity" learns y.
     best_value
@@ -53,13 +53,13 @@ class GBDTRegressor(RegressorMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        n_estimators: int = 300,
+        n_estimators: int = 500,
         learning_rate: float = 0.05,
         num_leaves: int | None = None,
         min_child_samples: int | None = None,
         reg_lambda: float = 1.0,
         colsample: float = 0.5,
-        subsample: float = 0.8,
+        subsample: float = 0.5,
         target_transform: Transform = "log-error",
         best_value: float | None = None,
         n_jobs: int = 1,
@@ -78,10 +78,10 @@ class GBDTRegressor(RegressorMixin, BaseEstimator):
         self.random_state = random_state
 
     def _settings(self, n: int, seed: int) -> dict[str, Any]:
-        leaves = int(np.clip(n // 5, 3, 16)) if self.num_leaves is None else self.num_leaves
+        leaves = int(np.clip(n // 50, 3, 16)) if self.num_leaves is None else self.num_leaves
         child = self.min_child_samples
         if child is None:
-            child = 1 if n < 8 else int(np.clip(n // 50, 2, 10))
+            child = 1 if n < 40 else int(np.clip(n // 50, 2, 10))
         return {
             "objective": "regression",
             "learning_rate": self.learning_rate,

@@ -1,0 +1,464 @@
+"""Predictors: the contract of every registered one, and what each promises beyond it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_predict
+from sklearn.pipeline import Pipeline
+
+from archrank.encodings import GraphEncoding, list_encodings
+from archrank.ground_truth import GroundTruth, Metric, Signatures
+from archrank.predictors import (
+    DonnaRegressor,
+    GBDTRegressor,
+    GCNRegressor,
+    HantRegressor,
+    ModelFolderError,
+    list_predictors,
+    load,
+    make_predictor,
+    register_predictor,
+    save,
+)
+from archrank.predictors import registry as predictor_registry
+from archrank.predictors.target import Target
+from archrank.spaces import blox, nas_bench_macro
+from archrank.testing import check_predictor
+
+# Small and short where training takes time; the contract does not depend on it.
+QUICK = {"gcn": {"width": 32, "steps": 40}, "gbdt": {"n_estimators": 40}}
+SUITS = {"hant": ["signature"], "gcn": ["graph"]}
+SPACE = blox(stages=2)
+
+
+@pytest.fixture(scope="module")
+def signatures() -> Signatures:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    stage, block = np.repeat([0, 1], 45), np.tile(np.arange(45), 2)
+    frame = pd.DataFrame({"stage": stage, "block": block, "teacher": "t", "nsr": rng.random(90), "acc": rng.random(90)})
+    return Signatures(frame, {"nsr": Metric("nsr", "min"), "acc": Metric("acc", "max")}, (45, 45))
+
+
+def pairs() -> list[str]:
+    tabular = [*list_encodings("tabular"), "signature+cost"]
+    return [f"{name}:{encoding}" for name in list_predictors() for encoding in SUITS.get(name, tabular)]
+
+
+@pytest.mark.parametrize("name", pairs())
+def test_contract(name: str, signatures: Signatures) -> None:
+    base = name.partition(":")[0]
+    model = make_predictor(name, SPACE, signatures=signatures, random_state=0, **QUICK.get(base, {}))
+    check_predictor(model, processes=name in ("donna:signature", "hant:signature", "gcn:graph", "gbdt:structure"))
+
+
+@pytest.mark.parametrize("name", ["donna:structure", "gbdt", "gcn"])
+def test_contract_where_architectures_have_twins(name: str) -> None:
+    base = name.partition(":")[0]
+    check_predictor(
+        make_predictor(name, nas_bench_macro(), random_state=0, **QUICK.get(base, {})), n_train=60, processes=False
+    )
+
+
+# -- ranking -------------------------------------------------------------------------------------
+
+
+def accuracy(codes: np.ndarray) -> np.ndarray:
+    """A skewed accuracy in per cent: more FLOPs help, less and less."""
+    flops = np.log(SPACE.flops(codes).astype(float))
+    depth = np.array([b.count(">") for b in SPACE.blocks[0]])[codes[:, 0]]
+    return 95 - 30 * np.exp(-4 * (flops - 17.5)) - 2 * (depth == 0)
+
+
+@pytest.mark.parametrize("name", ["gbdt:structure", "gbdt:one_hot", "gbdt:cost"])
+def test_gbdt_ranks_from_10_networks(name: str) -> None:
+    """The library's own defaults predict a constant below about 40 networks."""
+    codes = SPACE.sample(210, seed=0)
+    y = accuracy(codes)
+    for seed in range(3):
+        for n in (5, 10, 20):
+            predicted = make_predictor(name, SPACE, random_state=seed).fit(codes[:n], y[:n]).predict(codes[10:])
+            assert len(np.unique(predicted)) > 3, f"{name} at n={n}"
+    assert kendalltau(predicted, y[10:]).statistic > 0.2
+
+
+def test_lightgbm_defaults_do_predict_a_constant() -> None:
+    """Why gbdt sets its own sizes; if this fails, LightGBM has changed."""
+    from lightgbm import LGBMRegressor
+
+    codes = SPACE.sample(10, seed=0)
+    model = LGBMRegressor(verbosity=-1, n_jobs=1).fit(codes.astype(float), accuracy(codes))
+    assert np.ptp(model.booster_.predict(codes.astype(float))) == 0
+
+
+@pytest.mark.parametrize(("name", "least"), [("donna:structure", 0.8), ("gbdt", 0.8), ("gcn", 0.7)])
+def test_ranks_unseen_networks(name: str, least: float) -> None:
+    codes = SPACE.sample(400, seed=1)
+    y = accuracy(codes)
+    predicted = make_predictor(name, SPACE, random_state=0).fit(codes[:100], y[:100]).predict(codes[100:])
+    assert kendalltau(predicted, y[100:]).statistic > least
+
+
+def test_predictors_of_a_minimised_metric_predict_it_as_it_is(toy: GroundTruth) -> None:
+    loss = toy.values("loss")
+    for name in ("donna", "hant", "gbdt", "gcn"):
+        model = make_predictor(name, toy, "loss", random_state=0).fit(toy.codes, loss)
+        predicted = model.predict(toy.codes)
+        assert np.corrcoef(predicted, loss)[0, 1] > 0.5, name
+        assert abs(predicted.mean() - loss.mean()) < 0.1 * loss.mean(), name
+
+
+# -- donna -----------------------------------------------------------------------------------------
+
+
+def test_least_squares_of_second_order_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(2.0, 3.0, size=(60, 3))
+    y = 1 + X @ [1.0, -2.0, 0.5] + 3 * X[:, 0] * X[:, 2] - X[:, 1] ** 2
+    model = DonnaRegressor(alpha=0).fit(X, y)
+    np.testing.assert_allclose(model.predict(X[:9]), y[:9], rtol=1e-8)
+    assert model.score(X, y) > 1 - 1e-12
+    plain = DonnaRegressor(alpha=0, order=1).fit(X, y)
+    np.testing.assert_allclose(plain.predict(X), LinearRegression().fit(X, y).predict(X), rtol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(25, 4), (12, 30)])
+def test_leave_one_out_in_closed_form(shape: tuple[int, int]) -> None:
+    """The chosen penalty's errors equal those of fitting without each network in turn."""
+    from archrank.predictors.donna import _ridge_loo
+
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=shape)
+    F -= F.mean(axis=0)
+    z = F[:, 0] + rng.normal(size=len(F))
+    z -= z.mean()
+    coefficients, alpha, errors = _ridge_loo(F, z)
+    penalty = alpha * len(z)
+    slow = cross_val_predict(Ridge(penalty), F, z, cv=LeaveOneOut())
+    np.testing.assert_allclose(errors, (z - slow) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(coefficients, Ridge(penalty).fit(F, z).coef_, rtol=1e-6, atol=1e-9)
+
+
+def test_second_order_terms_are_taken_up_only_where_they_help() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(80, 4))
+    straight = X @ [1.0, 0.5, -1.0, 0.2] + 0.3 * rng.normal(size=80)
+    assert DonnaRegressor().fit(X, straight).second_order_ == 0
+    bent = DonnaRegressor().fit(X, straight + 2 * X[:, 0] * X[:, 1])
+    assert bent.second_order_ > 0
+    assert bent.score(X, straight + 2 * X[:, 0] * X[:, 1]) > 0.95
+
+
+@pytest.mark.parametrize("params", [{"alpha": -1}, {"alpha": "auto"}, {"order": 3}, {"target_transform": "log"}])
+def test_donna_refuses(params: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(params))):
+        DonnaRegressor(**params).fit([[0.0], [1.0]], [1.0, 2.0])
+
+
+# -- hant ------------------------------------------------------------------------------------------
+
+
+def hant_score(signatures: Signatures, codes: np.ndarray, column: str) -> np.ndarray:
+    return sum(table[codes[:, s]] for s, table in enumerate(signatures.table(column)))
+
+
+def test_hant_needs_no_training(toy: GroundTruth) -> None:
+    score = hant_score(toy.signatures, toy.codes, "nsr")
+    # nsr is better when low, accuracy when high: the sum counts negatively.
+    np.testing.assert_allclose(make_predictor("hant", toy, "acc").predict(toy.codes), -score, rtol=1e-6)
+    # Loss and nsr improve in the same direction.
+    np.testing.assert_allclose(make_predictor("hant", toy, "loss").predict(toy.codes), score, rtol=1e-6)
+
+
+def test_calibration_keeps_the_order_of_the_sum(signatures: Signatures) -> None:
+    codes = SPACE.sample(60, seed=0)
+    score = hant_score(signatures, codes, "acc")
+    for y in (70 + 5 * score, 70 - 5 * score):  # the second contradicts the signatures
+        model = make_predictor("hant", SPACE, signatures=signatures, columns=("acc",)).fit(codes, y)
+        predicted = model.predict(codes)
+        assert model["regressor"].slope_ > 0
+        assert kendalltau(predicted, score).statistic > 0.999
+        assert abs(predicted.mean() - y.mean()) < 1e-6
+    rising = make_predictor("hant", SPACE, signatures=signatures, columns=("acc",)).fit(codes, 70 + 5 * score)
+    np.testing.assert_allclose(rising.predict(codes), 70 + 5 * score, rtol=1e-6)
+
+
+def test_several_columns_weigh_alike(signatures: Signatures) -> None:
+    model = make_predictor("hant", SPACE, signatures=signatures, columns=("acc", "nsr"))
+    spread = {c: np.concatenate(signatures.table(c)).std() for c in ("acc", "nsr")}
+    np.testing.assert_allclose(
+        model["regressor"].weights, [1 / spread["acc"]] * 2 + [-1 / spread["nsr"]] * 2, rtol=1e-12
+    )
+
+
+def test_hant_refuses_weights_of_another_width() -> None:
+    with pytest.raises(ValueError, match="one weight for each of 2 features"):
+        HantRegressor(weights=(1.0,)).predict([[1.0, 2.0]])
+
+
+# -- gcn -------------------------------------------------------------------------------------------
+
+
+def test_gcn_leaves_the_global_generator_and_threads_alone() -> None:
+    import torch
+
+    torch.manual_seed(5)
+    threads = torch.get_num_threads()
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    codes = SPACE.sample(10, seed=0)
+    make_predictor("gcn", SPACE, random_state=1, **QUICK["gcn"]).fit(codes, accuracy(codes)).predict(codes)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_gcn_sees_how_blocks_are_wired() -> None:
+    """All blocks of two convolutions have the same operations; only edges tell them apart."""
+    names = ["conv>conv", "conv>conv+input", "conv>conv+skip", "conv|conv", "conv>conv+input+skip"]
+    codes = SPACE.codes_from_names([[a, b] for a in names for b in names])
+    y = np.array([60 + 5 * names.index(a) + names.index(b) for a in names for b in names], dtype=float)
+    predicted = make_predictor("gcn", SPACE, random_state=0).fit(codes, y).predict(codes)
+    assert kendalltau(predicted, y).statistic > 0.9
+
+
+def test_gcn_wants_graphs_of_the_layout_it_was_fitted_on() -> None:
+    with pytest.raises(TypeError, match="put a GraphEncoding before it"):
+        GCNRegressor().fit(np.zeros((3, 4)), [1, 2, 3])
+    codes = SPACE.sample(5, seed=0)
+    model = GCNRegressor(**QUICK["gcn"]).fit(GraphEncoding(SPACE).transform(codes), accuracy(codes))
+    with pytest.raises(ValueError, match="X has 15 vertex features, but 11 were seen in fit"):
+        model.predict(GraphEncoding(blox()).transform([[0, 0, 0]]))
+
+
+def test_pairwise_loss_by_hand() -> None:
+    import torch
+
+    from archrank.predictors.losses import pairwise_logistic
+
+    prediction, target = torch.tensor([0.0, 1.0, 3.0]), torch.tensor([2.0, 1.0, 1.0])
+    expected = np.mean([np.log1p(np.exp(1.0)), np.log1p(np.exp(3.0))])  # the pairs (0, 1) and (0, 2)
+    assert float(pairwise_logistic(prediction, target)) == pytest.approx(expected, rel=1e-6)
+    assert float(pairwise_logistic(prediction, torch.ones(3))) == 0
+
+
+# -- targets ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("best", "y"), [(100.0, [10.0, 90.0, 99.9]), (0.0, [0.1, 1.0, 8.0]), (None, [-3.0, 1.0, 8.0])])
+def test_targets_there_and_back(best: float | None, y: list[float]) -> None:
+    values = np.array(y)
+    target = Target.fit(values, "log-error", best)
+    z = target.forward(values)
+    assert (np.diff(z) > 0).all()
+    assert (abs(z.mean()), abs(z.std() - 1)) < (1e-12, 1e-12)
+    np.testing.assert_allclose(target.inverse(z), values, rtol=1e-12)
+
+
+def test_log_error_by_hand_and_within_the_bound() -> None:
+    target = Target.fit(np.array([90.0, 99.0]), "log-error", 100.0)
+    assert target.mean == pytest.approx(-np.log(10) / 2)
+    assert target.inverse(np.array([50.0]))[0] <= 100
+    # A perfect network keeps a finite target: half of the smallest distance seen.
+    perfect = Target.fit(np.array([90.0, 98.0, 100.0]), "log-error", 100.0)
+    assert perfect.floor == 1.0
+    assert np.isfinite(perfect.forward(np.array([100.0]))).all()
+
+
+def test_a_bound_inside_the_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="on both sides of best_value=1"):
+        Target.fit(np.array([0.9, 93.0]), "log-error", 1.0)
+
+
+def test_the_bound_comes_from_the_metric(toy: GroundTruth) -> None:
+    assert make_predictor("gbdt", toy, "acc")["regressor"].best_value == 100.0
+    assert make_predictor("gbdt", toy, "loss")["regressor"].best_value is None
+    assert make_predictor("gbdt", toy, "acc", best_value=99.0)["regressor"].best_value == 99.0
+
+
+def test_nan_targets_are_located() -> None:
+    codes = SPACE.sample(4, seed=0)
+    for name in ("donna:cost", "gbdt", "gcn"):
+        with pytest.raises(ValueError, match="contains NaN: row 2 and 1 of 4 rows"):
+            make_predictor(name, SPACE).fit(codes, [1.0, 2.0, np.nan, 3.0])
+
+
+# -- make_predictor ----------------------------------------------------------------------------------
+
+
+def test_default_encodings(toy: GroundTruth) -> None:
+    encodings = {
+        name: type(make_predictor(name, toy)["encoding"]).__name__ for name in ("donna", "hant", "gbdt", "gcn")
+    }
+    assert encodings == {
+        "donna": "SignatureEncoding",
+        "hant": "SignatureEncoding",
+        "gbdt": "StructureEncoding",
+        "gcn": "GraphEncoding",
+    }
+    joined = make_predictor("gbdt", SPACE)["encoding"]
+    assert [name for name, _ in joined.transformer_list] == ["structure", "cost"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dona", {}, "unknown predictor 'dona'; there are donna, gbdt, gcn, hant"),
+        ("gbdt:onehot", {}, "unknown encoding 'onehot'; there are cost, one_hot, signature, structure"),
+        ("gbdt:graph", {}, "encoding 'graph' does not suit here"),
+        ("gcn:one_hot", {}, "encoding 'one_hot' does not suit here; graph do"),
+        ("hant:cost", {}, "encoding 'cost' does not suit here; signature do"),
+        ("gbdt", {"depth": 3}, "'gbdt' has no parameter 'depth'; there are n_estimators, "),
+        ("donna", {"metric": "f1"}, "unknown metric 'f1'; there are acc, loss"),
+    ],
+)
+def test_what_cannot_be_built_is_explained(
+    name: str, options: dict[str, object], message: str, toy: GroundTruth
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_predictor(name, toy, **options)
+
+
+def test_a_space_alone_has_neither_signatures_nor_metrics() -> None:
+    with pytest.raises(ValueError, match="predictor 'donna': encoding 'signature' needs block signatures"):
+        make_predictor("donna", SPACE)
+    with pytest.raises(ValueError, match="metric 'acc' needs a benchmark"):
+        make_predictor("gbdt", SPACE, "acc")
+
+
+def test_predictors_work_in_a_grid_search(toy: GroundTruth) -> None:
+    search = GridSearchCV(make_predictor("donna:one_hot", toy), {"regressor__order": [1, 2]}, cv=3)
+    search.fit(toy.codes, toy.values("acc"))
+    assert search.best_params_["regressor__order"] in (1, 2)
+    assert search.best_score_ > 0.8
+
+
+class Mean(RegressorMixin, BaseEstimator):
+    """The least that register_predictor asks for; it cannot be saved."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "Mean":
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.full(len(X), self.mean_)
+
+
+def test_a_registered_predictor_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(predictor_registry, "_PREDICTORS", dict(predictor_registry._PREDICTORS))
+    register_predictor("mean", Mean, encoding="one_hot")
+    assert "mean" in list_predictors()
+    model = make_predictor("mean", SPACE, random_state=0).fit([[0, 0], [1, 1]], [1.0, 2.0])
+    assert model.predict([[0, 1]])[0] == 1.5
+    with pytest.raises(ValueError, match="'mean' cannot be saved: it has no get_state"):
+        save(model, tmp_path / "model")
+    with pytest.raises(ValueError, match="must not be empty or contain ':'"):
+        register_predictor("a:b", Mean, encoding="one_hot")
+
+
+# -- on disk -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fitted(toy: GroundTruth) -> Pipeline:
+    return make_predictor("donna:signature+one_hot", toy, random_state=0).fit(toy.codes, toy.values("acc"))
+
+
+def test_a_model_folder_holds_no_pickle_and_knows_its_signatures(
+    fitted: Pipeline, toy: GroundTruth, tmp_path: Path
+) -> None:
+    folder = save(fitted, tmp_path / "deep" / "model")
+    assert sorted(p.name for p in folder.iterdir()) == ["arrays.safetensors", "config.json"]
+    assert [p.name for p in folder.parent.iterdir()] == ["model"], "nothing temporary stays behind"
+    again = load(folder)
+    assert np.array_equal(again.predict(toy.codes), fitted.predict(toy.codes))
+    assert again["regressor"].get_params() == fitted["regressor"].get_params()
+    metric = again["encoding"].transformer_list[0][1].signatures.metrics["nsr"]
+    assert metric == toy.signatures.metrics["nsr"]
+    assert again.fit(toy.codes, toy.values("acc")) is again, "a loaded model can be fitted again"
+
+
+def test_hant_is_saved_unfitted(toy: GroundTruth, tmp_path: Path) -> None:
+    model = make_predictor("hant", toy)
+    again = load(save(model, tmp_path / "model"))
+    assert np.array_equal(again.predict(toy.codes), model.predict(toy.codes))
+    assert not hasattr(again["regressor"], "slope_")
+
+
+def test_a_constant_gbdt_is_saved(tmp_path: Path) -> None:
+    model = make_predictor("gbdt", SPACE).fit([[0, 0]], [3.0])
+    assert load(save(model, tmp_path / "model")).predict([[1, 1]]) == pytest.approx(3.0)
+
+
+def test_saving_replaces_models_and_nothing_else(fitted: Pipeline, toy: GroundTruth, tmp_path: Path) -> None:
+    folder = save(fitted, tmp_path / "model")
+    hant = make_predictor("hant", toy)
+    save(hant, folder)
+    assert isinstance(load(folder)["regressor"], HantRegressor)
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(ValueError, match="holds something other than a model"):
+        save(fitted, other)
+    assert (other / "cat.jpg").exists()
+    with pytest.raises(NotFittedError):
+        save(make_predictor("donna", toy), tmp_path / "unfitted")
+    assert not (tmp_path / "unfitted").exists()
+
+
+def test_parameters_that_json_cannot_hold_are_named(toy: GroundTruth, tmp_path: Path) -> None:
+    model = make_predictor("gbdt", toy, random_state=np.random.RandomState(0)).fit(toy.codes, toy.values("acc"))
+    with pytest.raises(ValueError, match="parameter 'random_state' = RandomState"):
+        save(model, tmp_path / "model")
+
+
+def alter_config(folder: Path, key: str, value: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: flip(f / "arrays.safetensors"), r"arrays.safetensors is truncated or was altered"),
+        (lambda f: (f / "arrays.safetensors").write_bytes(b""), r"arrays.safetensors is truncated"),
+        (lambda f: (f / "arrays.safetensors").unlink(), r"arrays.safetensors is missing"),
+        (lambda f: (f / "config.json").unlink(), r"is not a model folder: it has no config.json"),
+        (lambda f: (f / "config.json").write_bytes((f / "config.json").read_bytes()[:99]), r"cannot be read"),
+        (lambda f: (f / "config.json").write_text("[]"), r"does not describe an archrank model"),
+        (lambda f: alter_config(f, "params", {}), r"config.json was altered"),
+        (lambda f: alter_config(f, "version", 2), r"model format 2, this archrank reads up to 1; install a newer"),
+        (shutil.rmtree, r"is not a model folder"),
+    ],
+    ids=["flipped", "emptied", "removed", "no config", "cut config", "not ours", "altered", "newer", "no folder"],
+)
+def test_damaged_folders_are_refused_in_one_line(
+    damage: object, message: str, fitted: Pipeline, tmp_path: Path
+) -> None:
+    folder = save(fitted, tmp_path / "model")
+    damage(folder)
+    with pytest.raises(ModelFolderError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_regressors_take_plain_arrays() -> None:
+    """Without an encoding they are ordinary scikit-learn regressors."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    for regressor in (DonnaRegressor(), GBDTRegressor(random_state=0)):
+        assert regressor.fit(X, X[:, 0]).score(X, X[:, 0]) > 0.8
