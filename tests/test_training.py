@@ -1,5 +1,6 @@
 """Training and distillation: seeds, splits, resuming, known answers of the losses."""
 
+import copy
 import json
 import os
 import signal
@@ -12,16 +13,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from archrank.train_ground_truth import distill, load_images, load_recipe, losses, prepare_data, run_many, train_one
 from archrank.train_ground_truth.augment import augment
+from archrank.train_ground_truth.batches import evaluate
 from archrank.train_ground_truth.data import DataError
-from archrank.train_ground_truth.network import ConvNormRelu
+from archrank.train_ground_truth.finetune import assemble, finetune_one, probe_one
+from archrank.train_ground_truth.network import ConvNormRelu, Stage
 from archrank.train_ground_truth.recipe import RecipeError, recipe_from_dict
 from archrank.train_ground_truth.runtime import generator
+from archrank.train_ground_truth.signatures import output_errors, re_estimate_norms, swap_scores
 from archrank.train_ground_truth.store import Store, StoreError, record_key
 from archrank.train_ground_truth.table import merge
-from archrank.train_ground_truth.train import initialised_network, learning_rate
+from archrank.train_ground_truth.train import Teacher, initialised_network, learning_rate
 
 DATA = Path(__file__).parent / "data"
 TINY = {
@@ -148,38 +153,194 @@ def test_divergence_is_a_record_with_its_status(recipe, data):
 
 
 def test_distillation_does_not_depend_on_the_company(recipe, data):
-    teacher = initialised_network([4, 4], recipe, 0, torch.device("cpu"))
-    together = distill(teacher, 1, [0, 5, 20], recipe, 0, data=data, teacher_name="t")
-    alone = distill(teacher, 1, [5], recipe, 0, data=data, teacher_name="t")
+    teacher = Teacher("t", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
+    together = distill(teacher, 1, [0, 5, 20], recipe, 0, data=data)
+    alone = distill(teacher, 1, [5], recipe, 0, data=data)
     assert _values(together[1]) == _values(alone[0])
     assert all(r["metrics"]["train_nsr"][-1] < r["metrics"]["train_nsr"][0] for r in together)
 
 
 def test_one_teacher_forward_per_batch_serves_all_candidates(recipe, data):
-    teacher = initialised_network([4, 4], recipe, 0, torch.device("cpu"))
+    teacher = Teacher("t", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
     calls = 0
 
     def count(*_):
         nonlocal calls
         calls += 1
 
-    teacher.stem.register_forward_hook(count)
-    distill(teacher, 0, [0, 1, 2, 3], recipe, 0, data=data, teacher_name="t")
-    assert calls == recipe.distill.epochs * 3 + 1  # 48 images in batches of 16, and the held-out images once
+    teacher.network.stem.register_forward_hook(count)
+    distill(teacher, 0, [0, 1, 2, 3], recipe, 0, data=data)
+    # 48 images in batches of 16 while distilling and once more for the norms; held-out images once for the
+    # errors and once for the swaps.
+    assert calls == recipe.distill.epochs * 3 + 3 + 1 + 1
 
 
-def test_block_nsr_on_held_out_images_is_the_loss_on_them_at_once(recipe, data):
+def test_block_errors_on_held_out_images_are_the_loss_on_them_at_once(recipe, data):
     """The sums over batches give what one big batch gives."""
-    from archrank.train_ground_truth.distillation import _held_out
-    from archrank.train_ground_truth.network import Stage
-
     teacher = initialised_network([4, 4], recipe, 0, torch.device("cpu")).eval()
     block = Stage(7, 4).eval()
-    ((ratio, error),) = _held_out(teacher, 0, [block], data)
+    (score,) = output_errors(teacher, 0, [block], data)
     with torch.no_grad():
         before, after = teacher.features(data.normalise(data.val[0]), 0)
-        assert ratio == pytest.approx(losses.nsr(block(before), after).item(), rel=1e-5)
-        assert error == pytest.approx((block(before) - after).square().mean().item(), rel=1e-5)
+        assert score["nsr"] == pytest.approx(losses.nsr(block(before), after).item(), rel=1e-5)
+        assert score["mse"] == pytest.approx((block(before) - after).square().mean().item(), rel=1e-5)
+
+
+def test_the_teachers_own_block_changes_nothing_but_the_norms(recipe, data):
+    teacher = initialised_network([4, 4], recipe, 0, torch.device("cpu"))
+    re_estimate_norms(teacher, recipe, generator(torch.device("cpu"), 3), data)
+    own, other = copy.deepcopy(teacher.stages[1]), Stage(7, 8)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    same, changed = swap_scores(teacher, 1, [own, other], recipe, generator(torch.device("cpu"), 3), data)
+    # Not exactly zero: the whole network's norms were estimated with norms that were being estimated.
+    assert abs(same["ce_change"]) < 0.02
+    assert 0 <= same["kl"] < 1e-3 < changed["kl"]
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items()), "the teacher was altered"
+
+
+def test_signature_columns_are_a_choice(recipe, data):
+    teacher = Teacher("t", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
+    (record,) = distill(teacher, 1, [3], recipe, 0, data=data, columns=["nsr", "kl"])
+    assert set(record["metrics"]) == {"train_nsr", "nsr", "kl"}
+    with pytest.raises(ValueError, match="no signature column 'psnr'; there are nsr, mse"):
+        distill(teacher, 1, [3], recipe, 0, data=data, columns=["psnr"])
+
+
+# -- other ways to train --------------------------------------------------------------------------------
+
+
+def test_distillation_with_logits_follows_the_teacher(pictures):
+    """A student that is taught wrong labels learns the teacher's, not the true ones."""
+    plan = recipe_from_dict(
+        {
+            **TINY,
+            "space": {**TINY["space"], "width": 8},
+            "training": {"epochs": 20, "batch_size": 8},
+            "kd": {"alpha": 1},
+        }
+    )
+    part = prepare_data(load_images(pictures, 8), plan, "cpu")
+    good = train_one([0, 0], plan, 0, "cpu", data=part, keep_weights=True)
+    network = initialised_network([0, 0], plan, 0, torch.device("cpu"))
+    network.load_state_dict(good["weights"])
+    # The teacher confuses class 0 with class 1: its outputs change places.
+    with torch.no_grad():
+        network.classifier.weight.copy_(network.classifier.weight[[1, 0, 2]])
+        network.classifier.bias.copy_(network.classifier.bias[[1, 0, 2]])
+    student = train_one([0, 0], plan, 1, "cpu", data=part, teacher=Teacher("wrong", network))
+    assert student["variant"] == "distilled"
+    assert student["teacher"] == "wrong"
+    assert good["metrics"]["test_acc"] > 80
+    assert student["metrics"]["test_acc"] < 50
+
+
+def test_kd_top_k_is_a_variant_of_its_own(pictures):
+    plan = recipe_from_dict({**TINY, "kd": {"top_k": 1}})
+    part = prepare_data(load_images(pictures, 8), plan, "cpu")
+    teacher = Teacher("t", initialised_network([4, 4], plan, 0, torch.device("cpu")))
+    record = train_one([0, 0], plan, 0, "cpu", data=part, teacher=teacher)
+    assert record["variant"] == "distilled-topk"
+
+
+@pytest.fixture
+def distilled(recipe, data):
+    """A teacher and its distilled blocks 4 and 7 of both stages."""
+    teacher = Teacher("t", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
+    records = [distill(teacher, s, [4, 7], recipe, 0, data=data, keep_weights=True) for s in (0, 1)]
+    return teacher, [{r["block"]: r["weights"] for r in stage} for stage in records]
+
+
+def test_fine_tuning_starts_from_the_blocks(recipe, data, distilled):
+    teacher, blocks = distilled
+    net = assemble([7, 4], teacher, [blocks[0][7], blocks[1][4]])
+    assert net.code == (7, 4)
+    assert all(torch.equal(v, blocks[0][7][k]) for k, v in net.stages[0].state_dict().items())
+    assert all(torch.equal(v, teacher.network.stem.state_dict()[k]) for k, v in net.stem.state_dict().items())
+    chosen = [blocks[0][7], blocks[1][4]]
+    zero = finetune_one([7, 4], chosen, recipe, 0, data=data, teacher=teacher, epochs=0)
+    two = finetune_one([7, 4], chosen, recipe, 0, data=data, teacher=teacher, epochs=2)
+    again = finetune_one([7, 4], chosen, recipe, 0, data=data, teacher=teacher, epochs=2)
+    assert (zero["variant"], two["variant"]) == ("finetuned-0", "finetuned-2")
+    assert len(zero["metrics"]["val_acc"]) == 1
+    assert len(two["metrics"]["train_loss"]) == 2
+    assert _values(two) == _values(again)
+
+
+def test_the_probe_separates_what_features_separate(recipe, data, distilled):
+    teacher, blocks = distilled
+    record = probe_one([4, 4], [blocks[0][4], blocks[1][4]], recipe, 0, data=data, teacher=teacher)
+    assert record["variant"] == "probe"
+    assert record["metrics"]["test_acc"] > 80  # colours survive random convolutions; chance is 33
+
+
+def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("archrank.train_ground_truth.checkpoint._EVERY_SECONDS", 0.0)
+    plan = recipe_from_dict({**TINY, "training": {"epochs": 4, "batch_size": 16, "weights": "best-val"}})
+    whole = train_one([3, 7], plan, 0, "cpu", data=data)
+    file = tmp_path / "checkpoints" / "3-7.pt"
+    calls = 0
+
+    def power_cut(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr("archrank.train_ground_truth.train.evaluate", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_one([3, 7], plan, 0, "cpu", data=data, checkpoint=file)
+    assert file.exists()
+    resumed = train_one([3, 7], plan, 0, "cpu", data=data, checkpoint=file)
+    assert calls == 3 + 2 + 1  # two epochs were done before the cut; two more, and the test
+    assert _values(resumed) == _values(whole)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_damaged_or_foreign_checkpoint_is_ignored(recipe, data, tmp_path, monkeypatch, content):
+    monkeypatch.setattr("archrank.train_ground_truth.checkpoint._EVERY_SECONDS", 0.0)
+    file = tmp_path / "x.pt"
+    file.write_bytes(content)
+    whole = train_one([3, 7], recipe, 0, "cpu", data=data)
+    assert _values(train_one([3, 7], recipe, 0, "cpu", data=data, checkpoint=file)) == _values(whole)
+
+
+def test_fast_says_so_in_the_record(recipe, data):
+    assert train_one([0, 0], recipe, 0, "cpu", data=data)["host"]["deterministic"] is True
+    assert train_one([0, 0], recipe, 0, "cpu", data=data, fast=True)["host"]["deterministic"] is False
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+class _Syncs(TorchDispatchMode):
+    """Counts operations that make a GPU's host wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        self.count += name in ("_local_scalar_dense", "nonzero", "item", "is_nonzero", "masked_select", "equal")
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_for_the_device(pictures):
+    """The number of waits is the same for 3 and for 24 steps per epoch."""
+    counts = []
+    for batch in (16, 2):
+        plan = recipe_from_dict(
+            {
+                **TINY,
+                "training": {"epochs": 1, "batch_size": batch},
+                "augment": {"flip": True, "crop_padding": 1, "cutout": 4, "randaugment_ops": 2},
+            }
+        )
+        part = prepare_data(load_images(pictures, 8), plan, "cpu")
+        with _Syncs() as seen:
+            train_one([3, 7], plan, 0, "cpu", data=part)
+        counts.append(seen.count)
+    assert counts[0] == counts[1] > 0
 
 
 def test_augmentation_flips_and_crops_each_image_on_its_own():
@@ -197,7 +358,7 @@ def test_augmentation_flips_and_crops_each_image_on_its_own():
 
 def test_schedules_start_peak_and_end_where_they_should():
     cosine = recipe_from_dict({**TINY, "training": {"epochs": 4, "batch_size": 16}, "optimizer": {"lr": 0.2}})
-    assert [learning_rate(cosine, s, 10) for s in (0, 9, 20)] == pytest.approx([0.2, 0.2, 0.1])
+    assert [learning_rate(cosine, 0.2, 4, s, 10) for s in (0, 9, 20)] == pytest.approx([0.2, 0.2, 0.1])
     cycle = recipe_from_dict(
         {
             **TINY,
@@ -205,7 +366,7 @@ def test_schedules_start_peak_and_end_where_they_should():
             "optimizer": {"lr": 0.2, "schedule": "one-cycle", "warmup": 0.25},
         }
     )
-    rates = [learning_rate(cycle, s, 10) for s in range(40)]
+    rates = [learning_rate(cycle, 0.2, 4, s, 10) for s in range(40)]
     assert max(rates) == pytest.approx(0.2)
     assert rates.index(max(rates)) == 9
     assert rates[0] == pytest.approx(0.02)
@@ -363,9 +524,9 @@ def test_nothing_is_written_when_the_disk_is_full(recipe, tmp_path, monkeypatch)
 def test_merge_makes_a_table_with_signatures(pictures, recipe, data, tmp_path):
     run_many([[0, 3], [4, 1]], recipe, [0, 1], tmp_path / "s", data=pictures, device="cpu")
     store = Store(tmp_path / "s")
-    teacher = initialised_network([4, 4], recipe, 0, torch.device("cpu"))
+    teacher = Teacher("t", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
     for stage in (0, 1):
-        for record in distill(teacher, stage, range(45), recipe, 0, data=data, teacher_name="4-4-s0"):
+        for record in distill(teacher, stage, range(45), recipe, 0, data=data):
             store.write(f"block-{stage}-{record['block']}", record)
     table = merge(store, "tiny")
     assert len(table) == 2

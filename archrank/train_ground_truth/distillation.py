@@ -8,31 +8,31 @@ forward per batch serves them all.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from archrank.train_ground_truth.batches import DeviceData, batches
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import generator, host_facts, one_thread
-from archrank.train_ground_truth.train import Record
+from archrank.train_ground_truth.runtime import autocast, generator, reproducible
+from archrank.train_ground_truth.signatures import SIGNATURES, SWAPPED, output_errors, swap_scores
+from archrank.train_ground_truth.train import Clock, Record, Teacher, cpu_weights
 
 
 def distill(
-    teacher: BloxNetwork,
+    teacher: Teacher,
     stage: int,
     candidates: Sequence[int],
     recipe: Recipe,
     seed: int,
     *,
     data: DeviceData,
-    teacher_name: str,
+    columns: Sequence[str] = SIGNATURES,
     keep_weights: bool = False,
+    fast: bool = False,
 ) -> list[Record]:
     """Distil candidate blocks of one stage and measure their signatures on the validation images.
 
@@ -46,60 +46,72 @@ def distill(
         Block ids. What a block becomes does not depend on which others are distilled beside it.
     seed
         Decides the candidates' initial weights, order of images and augmentation.
+    columns
+        Which signatures to measure, see `archrank.train_ground_truth.signatures.SIGNATURES`.
 
     Returns
     -------
     One record per candidate: ``kind, stage, block, teacher, seed, recipe, distill_hash, status``,
-    ``metrics`` (``train_nsr`` per epoch; ``nsr`` and ``mse`` on the validation images), ``host``.
+    ``metrics`` (``train_nsr`` per epoch and the columns), ``host``.
+
+    Raises
+    ------
+    ValueError
+        For a column that there is not.
     """
-    device = data.mean.device
-    start, start_cpu = time.perf_counter(), time.process_time()
-    with one_thread(device):
-        blocks = [_candidate(teacher, stage, block, seed, device) for block in candidates]
-        curves = _fit(teacher, stage, blocks, recipe, generator(device, seed, 2), data)
-        scores = _held_out(teacher, stage, blocks, data)
-    n = len(candidates)
-    host = host_facts(device, (time.perf_counter() - start) / n, (time.process_time() - start_cpu) / n)
+    if unknown := sorted(set(columns) - set(SIGNATURES)):
+        raise ValueError(f"no signature column {unknown[0]!r}; there are {', '.join(SIGNATURES)}")
+    device, clock = data.mean.device, Clock()
+    with reproducible(device, fast):
+        blocks = [_candidate(teacher.network, stage, block, seed, device) for block in candidates]
+        curves = _fit(teacher.network, stage, blocks, recipe, generator(device, seed, 2), data)
+        scores = output_errors(teacher.network, stage, blocks, data)
+        if set(columns) & set(SWAPPED):
+            swapped = swap_scores(teacher.network, stage, blocks, recipe, generator(device, seed, 3), data)
+            scores = [a | b for a, b in zip(scores, swapped, strict=True)]
+    host = clock.facts(device, fast)
+    host |= {k: round(host[k] / len(candidates), 3) for k in ("wall_seconds", "cpu_seconds")}
     records: list[Record] = []
-    for block, module, curve, (ratio, error) in zip(candidates, blocks, curves, scores, strict=True):
+    for block, module, curve, score in zip(candidates, blocks, curves, scores, strict=True):
         record: Record = {
             "kind": "block",
             "stage": stage,
             "block": int(block),
-            "teacher": teacher_name,
+            "teacher": teacher.name,
             "seed": int(seed),
             "recipe": recipe.name,
             "distill_hash": recipe.distill_hash,
             "images": data.sha256,
-            "status": "ok" if math.isfinite(ratio) else "diverged",
-            "metrics": {"train_nsr": curve, "nsr": ratio, "mse": error},
+            "status": "ok" if math.isfinite(score["nsr"]) else "diverged",
+            "metrics": {"train_nsr": curve, **{k: v for k, v in score.items() if k in columns}},
             "host": host,
         }
         if keep_weights:
-            record["weights"] = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+            record["weights"] = cpu_weights(module)
         records.append(record)
     return records
 
 
 def block_key(teacher: str, stage: int, block: int, seed: int = 0) -> str:
-    """Key of a distilled block's record, for example ``block-best-1-44-s0``."""
+    """Key of a distilled block's record, for example ``block-3-14-s0-1-44-s0``."""
     return f"block-{teacher}-{stage}-{block}-s{seed}"
 
 
 def _candidate(teacher: BloxNetwork, stage: int, block: int, seed: int, device: torch.device) -> Stage:
-    channels = teacher.width << stage
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence((seed, 1, stage, block)).generate_state(1)[0]))
-        module = Stage(block, channels)
+        module = Stage(block, teacher.width << stage)
     return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _fit(
     teacher: BloxNetwork, stage: int, blocks: list[Stage], recipe: Recipe, rng: torch.Generator, data: DeviceData
 ) -> list[list[float]]:
-    spec = recipe.distill
+    """Train the blocks side by side; their mean training NSR per epoch."""
+    spec, precision = recipe.distill, recipe.training.precision
     steps = spec.epochs * math.ceil(len(data.train[0]) / spec.batch_size)
     optimizers = [torch.optim.Adam(b.parameters(), spec.lr, fused=True) for b in blocks]
+    scalers = [torch.amp.GradScaler(rng.device.type, enabled=precision == "fp16") for _ in blocks]
     curves: list[list[float]] = [[] for _ in blocks]
     teacher.eval()
     step = 0
@@ -108,44 +120,20 @@ def _fit(
         for block in blocks:
             block.train()
         for x, _y in batches(data, recipe, spec.batch_size, rng):
-            with torch.no_grad():
-                before, after = teacher.features(x, stage)
+            with torch.no_grad(), autocast(rng.device, precision):
+                before, after = (t.float() for t in teacher.features(x, stage))
             rate = spec.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-            for i, (block, adam) in enumerate(zip(blocks, optimizers, strict=True)):
+            for i, (block, adam, scaler) in enumerate(zip(blocks, optimizers, scalers, strict=True)):
                 adam.param_groups[0]["lr"] = rate
-                loss = nsr(block(before), after)
+                with autocast(rng.device, precision):
+                    student = block(before)
+                loss = nsr(student.float(), after)
                 adam.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                adam.step()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.step(adam)
+                scaler.update()
                 totals[i] += loss.detach() * len(x)
             step += 1
         for curve, total in zip(curves, (totals / len(data.train[0])).tolist(), strict=True):
             curve.append(total)
     return curves
-
-
-@torch.no_grad()
-def _held_out(teacher: BloxNetwork, stage: int, blocks: list[Stage], data: DeviceData) -> list[tuple[float, float]]:
-    """(NSR, MSE) of each block over all validation images at once, from sums per channel."""
-    for block in blocks:
-        block.eval()
-    noise: list[Tensor] = []
-    shift = first = second = torch.zeros((), dtype=torch.float64)
-    count = 0
-    for x in torch.split(data.val[0], 1000):
-        before, after = teacher.features(data.normalise(x), stage)
-        errors = [(block(before) - after).double().square().sum((0, 2, 3)) for block in blocks]
-        noise = errors if not noise else [a + b for a, b in zip(noise, errors, strict=True)]
-        # The variance is shifted by the first batch's mean, which keeps the sums well conditioned.
-        shift = after.double().mean((0, 2, 3)) if count == 0 else shift
-        centred = after.double() - shift[:, None, None]
-        first, second = first + centred.sum((0, 2, 3)), second + centred.square().sum((0, 2, 3))
-        count += after[:, 0].numel()
-    power = (second - first.square() / count) / (count - 1)
-    signal = power > 0
-    out = []
-    for sums in noise:
-        error = sums / count
-        ratio = torch.where(signal, error / torch.where(signal, power, 1.0), 0.0).sum() / signal.sum()
-        out.append((ratio.item(), error.mean().item()))
-    return out

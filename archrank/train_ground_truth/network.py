@@ -146,9 +146,12 @@ class BloxNetwork(nn.Module):
         self.classifier = nn.Linear(width << len(code), classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x)
+        return self.after(self.stem(x), 0)
+
+    def after(self, x: Tensor, stage: int) -> Tensor:
+        """Logits from the input of one stage."""
+        for later in self.stages[stage:]:
+            x = later(x)
         return self.head(x)
 
     def head(self, x: Tensor) -> Tensor:
@@ -156,11 +159,16 @@ class BloxNetwork(nn.Module):
         out: Tensor = self.classifier(x.mean((2, 3)))
         return out
 
-    def features(self, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
-        """Input and output of one stage, computing nothing after it."""
+    def before(self, x: Tensor, stage: int) -> Tensor:
+        """Input of one stage, computing nothing after it."""
         x = self.stem(x)
         for earlier in self.stages[:stage]:
             x = earlier(x)
+        return x
+
+    def features(self, x: Tensor, stage: int) -> tuple[Tensor, Tensor]:
+        """Input and output of one stage, computing nothing after it."""
+        x = self.before(x, stage)
         return x, self.stages[stage](x)
 
 

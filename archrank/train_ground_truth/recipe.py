@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from archrank.spaces.blox import BloxSpace, blox
 # recipe hash, so that a table never mixes networks trained by different arithmetic.
 ARITHMETIC = 1
 
+# Strengths of RandAugment: indexes 0 to 30.
+RANDAUGMENT_BINS = 31
 
 T = TypeVar("T")
 
@@ -71,24 +74,49 @@ class TrainSpec:
     epochs: int = 200
     batch_size: int = 256
     weights: Literal["last", "best-val"] = "best-val"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSpec:
-    """Applied in this order: horizontal flip, random crop after zero padding, cutout of one hole."""
+    """Applied in this order: RandAugment (`randaugment_ops` operations for each image, of strength
+    `randaugment_magnitude` from 0 to 30), horizontal flip, random crop after zero padding, cutout of one hole."""
 
+    randaugment_ops: int = 0
+    randaugment_magnitude: int = 14
     flip: bool = True
     crop_padding: int = 0
     cutout: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
+class KdSpec:
+    """Training with a teacher's logits: weight of the teacher, softmax temperature, and how many of its
+    largest probabilities are kept (0: all)."""
+
+    alpha: float = 0.9
+    temperature: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSpec:
+    """Training on from distilled blocks: `lr` in place of the optimizer's, `epochs` unless the command
+    says otherwise."""
+
+    lr: float = 0.01
+    epochs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillSpec:
-    """Blockwise distillation: Adam on the NSR between the block's and the teacher's output."""
+    """Blockwise distillation: Adam on the NSR between the block's and the teacher's output, its rate
+    falling to 0 along a cosine. BatchNorm statistics are re-estimated from `norm_batches` batches."""
 
     epochs: int = 2
     batch_size: int = 128
     lr: float = 0.01
+    norm_batches: int = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +131,8 @@ class Recipe:
     training: TrainSpec = field(default_factory=TrainSpec)
     augment: AugmentSpec = field(default_factory=AugmentSpec)
     distill: DistillSpec = field(default_factory=DistillSpec)
+    kd: KdSpec = field(default_factory=KdSpec)
+    finetune: FinetuneSpec = field(default_factory=FinetuneSpec)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -110,12 +140,12 @@ class Recipe:
     @property
     def hash(self) -> str:
         """12 hex digits over every field that alters the networks' numbers, and `ARITHMETIC`."""
-        return self._hash({"name", "description", "distill"})
+        return self._hash({"name", "description", "distill", "kd", "finetune"})
 
     @property
     def distill_hash(self) -> str:
         """As `hash`, over everything that alters distilled blocks."""
-        return self._hash({"name", "description", "optimizer", "training"})
+        return self._hash({"name", "description", "optimizer", "training", "kd", "finetune"})
 
     def _hash(self, leave_out: set[str]) -> str:
         # Only what differs from the defaults counts, so that a key added later (its default keeps
@@ -141,6 +171,7 @@ class Recipe:
 
 def _check(recipe: Recipe) -> None:
     d, t, o, a, x = recipe.data, recipe.training, recipe.optimizer, recipe.augment, recipe.distill
+    k, f = recipe.kd, recipe.finetune
     rules = [
         ("data.train", d.train >= 1, d.train, "at least 1"),
         ("data.val", d.val >= 1, d.val, "at least 1"),
@@ -154,11 +185,24 @@ def _check(recipe: Recipe) -> None:
         ("optimizer.label_smoothing", 0 <= o.label_smoothing < 1, o.label_smoothing, "from 0 to below 1"),
         ("training.epochs", t.epochs >= 1, t.epochs, "at least 1"),
         ("training.batch_size", t.batch_size >= 2, t.batch_size, "at least 2 (BatchNorm)"),
+        ("augment.randaugment_ops", a.randaugment_ops >= 0, a.randaugment_ops, "at least 0"),
+        (
+            "augment.randaugment_magnitude",
+            0 <= a.randaugment_magnitude < RANDAUGMENT_BINS,
+            a.randaugment_magnitude,
+            f"0 to {RANDAUGMENT_BINS - 1}",
+        ),
         ("augment.crop_padding", a.crop_padding >= 0, a.crop_padding, "at least 0"),
         ("augment.cutout", 0 <= a.cutout < 2 * recipe.space.image_size, a.cutout, "0 to below twice the image"),
         ("distill.epochs", x.epochs >= 1, x.epochs, "at least 1"),
         ("distill.batch_size", x.batch_size >= 2, x.batch_size, "at least 2 (BatchNorm)"),
         ("distill.lr", x.lr > 0, x.lr, "above 0"),
+        ("distill.norm_batches", x.norm_batches >= 1, x.norm_batches, "at least 1"),
+        ("kd.alpha", 0 <= k.alpha <= 1, k.alpha, "from 0 to 1"),
+        ("kd.temperature", k.temperature > 0, k.temperature, "above 0"),
+        ("kd.top_k", 0 <= k.top_k < recipe.space.classes, k.top_k, "0 (all) to below the number of classes"),
+        ("finetune.lr", f.lr > 0, f.lr, "above 0"),
+        ("finetune.epochs", f.epochs >= 0, f.epochs, "at least 0"),
     ]
     for key, good, got, expected in rules:
         if not good:
@@ -230,6 +274,8 @@ def _typed(kind: Any, value: Any, recipe: str, where: str, prefix: str) -> Any:
             raise RecipeError(f"{where} = {value!r}, expected a list of numbers")
         return tuple(float(v) for v in value)
     if kind is float and _is_number(value):
+        if not math.isfinite(value):
+            raise RecipeError(f"{where} = {value!r}, expected a finite number")
         return float(value)
     if type(value) is not kind:
         raise RecipeError(f"{where} = {value!r} ({type(value).__name__}), expected {kind.__name__}")

@@ -21,15 +21,32 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 @contextlib.contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """One CPU thread inside: sums are then in the same order on any number of cores."""
-    threads = torch.get_num_threads()
+def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
+    """Inside, the same inputs give the same bits on the same machine.
+
+    On a CPU one thread, so that sums are in the same order on any number of cores; on CUDA only
+    algorithms with a fixed order of sums. `fast` allows all algorithms and lets cuDNN try them out.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if device.type == "cpu":
         torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(not fast)
+    torch.backends.cudnn.benchmark = fast
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Mixed precision as a recipe says: ``fp32`` none, ``bf16`` or ``fp16`` autocast."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
 def generator(device: torch.device, *seed: int) -> torch.Generator:
@@ -38,7 +55,7 @@ def generator(device: torch.device, *seed: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
-def host_facts(device: torch.device, wall: float, cpu: float) -> dict[str, Any]:
+def host_facts(device: torch.device, wall: float, cpu: float, fast: bool = False) -> dict[str, Any]:
     """Where and how long: everything in a record that may differ between equal runs."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
@@ -47,6 +64,7 @@ def host_facts(device: torch.device, wall: float, cpu: float) -> dict[str, Any]:
         "device": device.type,
         "device_name": name,
         "threads": 1 if device.type == "cpu" else torch.get_num_threads(),
+        "deterministic": not fast,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -4,7 +4,10 @@
 
     STORE/store.json                 format version, recipe, images: a store holds one of each
     STORE/records/KEY.json           one record; its sha256 is inside
+    STORE/records/KEY.json.damaged   what was found damaged, before it was made anew
     STORE/weights/KEY.safetensors    the weights, where they were asked for
+    STORE/checkpoints/KEY.pt         an unfinished training after its last kept epoch
+    STORE/errors/KEY.txt             traceback of a job that failed and has no record since
     STORE/locks/KEY.lock             held while somebody works on KEY; dies with its process
 
 Any number of processes, of one run or several, may work on one store.
@@ -16,23 +19,23 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from archrank.train_ground_truth.recipe import Recipe, recipe_from_dict
+from archrank.train_ground_truth.files import StoreError, remove_stale, unwritable, write_atomically
+from archrank.train_ground_truth.recipe import Recipe, RecipeError, recipe_from_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT_VERSION = 1
 
-
-class StoreError(ValueError):
-    """A store that cannot be used as asked; the message names the folder and the cure."""
+__all__ = ["FORMAT_VERSION", "Store", "StoreError", "record_key", "write_atomically"]
 
 
 class Store:
@@ -46,27 +49,30 @@ class Store:
     Raises
     ------
     StoreError
-        If `folder` is no store or was written by a newer archrank.
+        If `folder` is no store, its store.json is damaged or was written by a newer archrank.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         file = self.folder / "store.json"
         try:
-            head = json.loads(file.read_text("utf-8"))
+            head = json.loads(file.read_bytes())
+            version, recipe, self.images = int(head["format_version"]), head["recipe"], str(head["images"])
+            if version > FORMAT_VERSION:
+                raise StoreError(
+                    f"{self.folder} has format version {version}, this archrank reads up to {FORMAT_VERSION}; "
+                    "install a newer archrank"
+                )
+            self.recipe: Recipe = recipe_from_dict(recipe)
         except FileNotFoundError:
             raise StoreError(f"{self.folder} is not a store (no store.json); `archrank train` makes one") from None
-        except json.JSONDecodeError as error:
+        except (StoreError, RecipeError):
+            raise
+        except (ValueError, TypeError, KeyError) as error:
             raise StoreError(
-                f"{file} is damaged ({error}); restore it, the records beside it are still whole"
+                f"{file} is damaged ({type(error).__name__}: {error}); delete it and run the same `archrank train` or "
+                "`archrank distill` command again, which writes it anew; the records beside it are whole"
             ) from None
-        if head["format_version"] > FORMAT_VERSION:
-            raise StoreError(
-                f"{self.folder} has format version {head['format_version']}, this archrank reads up to "
-                f"{FORMAT_VERSION}; install a newer archrank"
-            )
-        self.recipe: Recipe = recipe_from_dict(head["recipe"])
-        self.images: str = head["images"]
 
     @classmethod
     def create(cls, folder: str | Path, recipe: Recipe, images: str) -> Store:
@@ -75,41 +81,51 @@ class Store:
         Raises
         ------
         StoreError
-            If the folder holds records of another recipe or of other images.
+            If the folder holds records of another recipe or of other images, or cannot be written.
         """
         path = Path(folder)
         if not (path / "store.json").exists():
-            path.mkdir(parents=True, exist_ok=True)
             head = {"format_version": FORMAT_VERSION, "recipe": recipe.to_dict(), "images": images}
-            write_atomically(path / "store.json", json.dumps(head, indent=2).encode())
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                with FileLock(path / "store.lock"):
+                    if not (path / "store.json").exists():
+                        write_atomically(path / "store.json", json.dumps(head, indent=2).encode())
+            except OSError as error:
+                raise unwritable(path, error) from None
         store = cls(path)
-        for kind in ("hash", "distill_hash"):
-            if getattr(store.recipe, kind) != getattr(recipe, kind):
-                raise StoreError(
-                    f"{path} holds results of recipe {store.recipe.name!r} ({getattr(store.recipe, kind)}), asked for "
-                    f"{recipe.name!r} ({getattr(recipe, kind)}); give another --out, a store never mixes recipes"
-                )
-        if store.images != images:
-            raise StoreError(
-                f"{path} holds results on images {store.images[:12]}, the data given is {images[:12]}; "
-                "give another --out, a store never mixes data"
-            )
+        store._check_belongs(recipe, images)
         return store
+
+    def _check_belongs(self, recipe: Recipe, images: str) -> None:
+        """The head and the first whole record must agree with `recipe` and `images`: the head alone may
+        have been deleted and written anew."""
+        mine = self.recipe
+        head = {"recipe": mine.name, "recipe_hash": mine.hash, "distill_hash": mine.distill_hash, "images": self.images}
+        first = next((r for key in self.keys() if (r := self.read(key)) is not None), head)
+        for found in (head, first):
+            for kind, asked in (("recipe_hash", recipe.hash), ("distill_hash", recipe.distill_hash)):
+                if found.get(kind, asked) != asked:
+                    raise StoreError(
+                        f"{self.folder} holds results of recipe {found['recipe']!r} ({found[kind]}), asked for "
+                        f"{recipe.name!r} ({asked}); give another --out, a store never mixes recipes"
+                    )
+            if found.get("images", images) != images:
+                raise StoreError(
+                    f"{self.folder} holds results on images {found['images'][:12]}, the data given is {images[:12]}; "
+                    "give another --out, a store never mixes data"
+                )
 
     # -- records ------------------------------------------------------------------------------
 
     def keys(self) -> list[str]:
-        """Keys of all records, sorted; damaged ones included until they are read."""
+        """Keys of all records, sorted; damaged ones included."""
         return sorted(f.stem for f in (self.folder / "records").glob("*.json"))
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """One record, or None if there is none.
-
-        A damaged record is moved aside (``KEY.json.damaged``), so that it is made anew.
-        """
-        file = self.folder / "records" / f"{key}.json"
+        """One record, or None if there is none or it is damaged (`claim` then lets it be made anew)."""
         try:
-            content = json.loads(file.read_bytes())
+            content = json.loads(self._record(key).read_bytes())
             record: dict[str, Any] = content["record"]
             if content["sha256"] == _digest(record):
                 return _with_nan(record)
@@ -117,79 +133,127 @@ class Store:
             return None
         except (ValueError, TypeError, KeyError):
             pass
-        os.replace(file, file.with_suffix(".json.damaged"))
         return None
 
     def read_all(self) -> dict[str, dict[str, Any]]:
-        """All whole records by key."""
-        found = ((key, self.read(key)) for key in self.keys())
-        return {key: record for key, record in found if record is not None}
+        """All whole records by key; damaged ones are left out with a warning."""
+        found = {key: self.read(key) for key in self.keys()}
+        damaged = [key for key, record in found.items() if record is None]
+        if damaged:
+            warnings.warn(
+                f"{self.folder}: {len(damaged)} damaged records are left out, the first is {damaged[0]}; "
+                "run the command that made them again",
+                stacklevel=2,
+            )
+        return {key: record for key, record in found.items() if record is not None}
 
     def write(self, key: str, record: dict[str, Any]) -> None:
-        """Write one record, its ``weights`` (if any) first, each whole or not at all."""
+        """Write one record, its ``weights`` (if any) first, each whole or not at all.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or the folder cannot be written; nothing half-written stays.
+        """
         weights = record.get("weights")
         if weights is not None:
-            self._write_weights(key, weights)
+            from safetensors.torch import save
+
+            write_atomically(self.folder / "weights" / f"{key}.safetensors", save(weights))
         plain = _without_nan({k: v for k, v in record.items() if k != "weights"})
         content = {"sha256": _digest(plain), "record": plain}
-        write_atomically(self.folder / "records" / f"{key}.json", json.dumps(content).encode())
+        write_atomically(self._record(key), json.dumps(content).encode())
 
     def forget(self, key: str) -> None:
         """Remove one record, so that it is made anew."""
-        (self.folder / "records" / f"{key}.json").unlink(missing_ok=True)
+        self._record(key).unlink(missing_ok=True)
 
-    def weights(self, key: str) -> dict[str, Tensor]:
-        """The weights that were kept with a record."""
+    def has_weights(self, key: str) -> bool:
+        """Whether weights were kept with a record."""
+        return (self.folder / "weights" / f"{key}.safetensors").exists()
+
+    def weights(self, key: str, folder: str | None = None) -> dict[str, Tensor]:
+        """The weights that were kept with a record of this store, or of the store in `folder`.
+
+        Raises
+        ------
+        StoreError
+            If there are none or the file is damaged.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        file = self.folder / "weights" / f"{key}.safetensors"
+        home = self.folder if folder is None else Path(folder)
+        file = home / "weights" / f"{key}.safetensors"
         if not file.exists():
-            raise StoreError(f"{self.folder} has no weights of {key}; train it with --keep-weights")
+            raise StoreError(f"{home} has no weights of {key}; train it with --keep-weights")
         try:
             return dict(load_file(file))
         except SafetensorError as error:
             raise StoreError(f"{file} is damaged ({error}); delete it and its record, and train it again") from None
 
-    def _write_weights(self, key: str, weights: dict[str, Tensor]) -> None:
-        from safetensors.torch import save
+    def checkpoint(self, key: str) -> Path | None:
+        """Where an unfinished training may keep its state between epochs."""
+        return self.folder / "checkpoints" / f"{key}.pt"
 
-        write_atomically(self.folder / "weights" / f"{key}.safetensors", save(weights))
+    # -- work in progress -----------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, key: str) -> Iterator[bool]:
-        """Hold the right to make a record; False if somebody else holds it or it is already made."""
-        locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{key}.lock", timeout=0)
+    def claim(self, *keys: str) -> Iterator[bool]:
+        """Hold the right to make these records; False if somebody else holds one or all are made.
+
+        Whoever holds it finds damaged records out of the way: each was moved to ``KEY.json.damaged``.
+        """
+        with ExitStack() as locks:
+            try:
+                held = all(self._lock(key, locks) for key in keys)
+                mine = held and any([not self._sound(key) for key in keys])  # noqa: C419 (each is set aside)
+            except OSError as error:
+                raise unwritable(self.folder, error) from None
+            if not held:
+                locks.close()
+            yield mine
+
+    def _lock(self, key: str, locks: ExitStack) -> bool:
+        folder = self.folder / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire()
+            locks.enter_context(FileLock(folder / f"{key}.lock").acquire(timeout=0))
         except Timeout:
-            yield False
-            return
-        try:
-            yield self.read(key) is None
-        finally:
-            lock.release()
+            return False
+        return True
+
+    def _sound(self, key: str) -> bool:
+        """Whether a record is there and whole. Only who holds its lock may move a damaged one: nobody
+        else can then have written a good one in its place meanwhile."""
+        if self.read(key) is not None:
+            return True
+        file = self._record(key)
+        if file.exists():
+            os.replace(file, file.with_suffix(".json.damaged"))
+        return False
+
+    def write_error(self, key: str, text: str) -> Path:
+        """Keep the traceback of a job that failed; the file it is in."""
+        file = self.folder / "errors" / f"{key}.txt"
+        write_atomically(file, text.encode())
+        return file
+
+    def clear_error(self, key: str) -> None:
+        """Remove the traceback of a job that failed earlier and now has its record."""
+        (self.folder / "errors" / f"{key}.txt").unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove temporary files that killed processes left behind."""
+        remove_stale(self.folder)
+
+    def _record(self, key: str) -> Path:
+        return self.folder / "records" / f"{key}.json"
 
 
 def record_key(code: list[int] | tuple[int, ...], seed: int, variant: str = "normal") -> str:
     """Key of a network's record, for example ``normal-3-14-s0``."""
     return f"{variant}-{'-'.join(str(int(b)) for b in code)}-s{int(seed)}"
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write and flush a temporary file beside `file`, then rename it: all or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(record: dict[str, Any]) -> str:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archrank.train_ground_truth.batches import DeviceData, batches, evaluate
+from archrank.train_ground_truth.checkpoint import Checkpoint
+from archrank.train_ground_truth.losses import kd, kd_topk
 from archrank.train_ground_truth.network import BloxNetwork, build_network
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import generator, host_facts, one_thread, resolve_device
+from archrank.train_ground_truth.runtime import autocast, generator, host_facts, reproducible, resolve_device
 
 Record = dict[str, Any]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, logits, labels) -> scalar
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose logits or blocks others learn from."""
+
+    name: str
+    network: BloxNetwork
 
 
 def initialised_network(code: ArrayLike, recipe: Recipe, seed: int, device: torch.device) -> BloxNetwork:
@@ -28,13 +42,13 @@ def initialised_network(code: ArrayLike, recipe: Recipe, seed: int, device: torc
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """Rate at a global step, see `archrank.train_ground_truth.recipe.OptimizerSpec`."""
-    spec, total = recipe.optimizer, recipe.training.epochs * steps_per_epoch
+def learning_rate(recipe: Recipe, lr: float, epochs: int, step: int, steps_per_epoch: int) -> float:
+    """Rate at a global step for peak `lr`, see `archrank.train_ground_truth.recipe.OptimizerSpec`."""
+    spec, total = recipe.optimizer, epochs * steps_per_epoch
     if spec.schedule == "cosine":
-        return spec.lr * 0.5 * (1 + math.cos(math.pi * (step // steps_per_epoch) / recipe.training.epochs))
+        return lr * 0.5 * (1 + math.cos(math.pi * (step // steps_per_epoch) / epochs))
     rise = max(1.0, spec.warmup * total)
-    return spec.lr * min((step + 1) / rise, (total - step) / (total + 1 - rise))
+    return lr * min((step + 1) / rise, (total - step) / (total + 1 - rise))
 
 
 def train_one(
@@ -44,9 +58,12 @@ def train_one(
     device: str | torch.device = "auto",
     *,
     data: DeviceData,
+    teacher: Teacher | None = None,
     keep_weights: bool = False,
+    checkpoint: Path | None = None,
+    fast: bool = False,
 ) -> Record:
-    """Train and test one network.
+    """Train and test one network, with a teacher by knowledge distillation.
 
     Parameters
     ----------
@@ -56,69 +73,159 @@ def train_one(
         Decides initial weights, order of images and augmentation.
     data
         From `prepare_data`, on the same device.
+    teacher
+        Its logits on the same augmented images are learnt as the recipe's ``[kd]`` says.
     keep_weights
         Put the tested weights into the record under ``weights`` (a state dict on the CPU).
+    checkpoint
+        File that keeps the state after an epoch, so that a killed training goes on from there with the
+        same numbers; removed at the end.
+    fast
+        Allow algorithms whose sums have no fixed order; the record says so.
 
     Returns
     -------
-    JSON-ready record (but for ``weights``): ``code, seed, variant, recipe, recipe_hash, status``
-    (``ok`` or ``diverged``), ``metrics`` (per-epoch ``train_loss, val_acc, val_loss`` as lists, ``test_acc``
-    in per cent, ``test_loss``; NaN where diverged) and ``host`` (seconds, versions, device).
+    JSON-ready record (but for ``weights``): ``code, seed, variant`` (``normal``, ``distilled`` or
+    ``distilled-topk``), ``recipe, recipe_hash, status`` (``ok`` or ``diverged``), ``metrics`` (per-epoch
+    ``train_loss, val_acc, val_loss`` as lists, ``test_acc`` in per cent, ``test_loss``; NaN where diverged)
+    and ``host`` (seconds, versions, device).
     """
     place = resolve_device(device)
-    wall, cpu = time.perf_counter(), time.process_time()
-    with one_thread(place):
+    variant = "normal" if teacher is None else "distilled-topk" if recipe.kd.top_k else "distilled"
+    clock = Clock()
+    with reproducible(place, fast):
         net = initialised_network(code, recipe, seed, place)
-        metrics, status = _fit(net, recipe, generator(place, seed, 1), data)
+        loss = hard_labels(recipe) if teacher is None else _soft_labels(recipe, teacher.network)
+        metrics, status = fit(
+            net,
+            recipe,
+            generator(place, seed, 1),
+            data,
+            epochs=recipe.training.epochs,
+            lr=recipe.optimizer.lr,
+            loss=loss,
+            checkpoint=Checkpoint(checkpoint, f"{recipe.hash} {variant} {net.code} {seed}"),
+        )
+    about = {} if teacher is None else {"teacher": teacher.name}
+    return network_record(
+        net, recipe, seed, variant, data, metrics, status, clock.facts(place, fast), keep_weights, about
+    )
+
+
+class Clock:
+    """Wall and CPU time since it was made."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def facts(self, device: torch.device, fast: bool) -> dict[str, Any]:
+        """The ``host`` part of a record."""
+        return host_facts(device, time.perf_counter() - self.wall, time.process_time() - self.cpu, fast)
+
+
+def network_record(
+    net: BloxNetwork,
+    recipe: Recipe,
+    seed: int,
+    variant: str,
+    data: DeviceData,
+    metrics: dict[str, Any],
+    status: str,
+    host: dict[str, Any],
+    keep_weights: bool,
+    about: dict[str, Any],
+) -> Record:
+    """The record of one network, see `train_one`."""
     record: Record = {
         "code": [int(b) for b in net.code],
         "seed": int(seed),
-        "variant": "normal",
+        "variant": variant,
         "recipe": recipe.name,
         "recipe_hash": recipe.hash,
         "images": data.sha256,
         "status": status,
+        **about,
         "metrics": metrics,
-        "host": host_facts(place, time.perf_counter() - wall, time.process_time() - cpu),
+        "host": host,
     }
     if keep_weights:
-        record["weights"] = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+        record["weights"] = cpu_weights(net)
     return record
 
 
-def _fit(net: BloxNetwork, recipe: Recipe, rng: torch.Generator, data: DeviceData) -> tuple[dict[str, Any], str]:
+def cpu_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A state dict that can be written to disk."""
+    return {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+
+
+def hard_labels(recipe: Recipe) -> Loss:
+    """Cross-entropy with the recipe's label smoothing."""
+    smoothing = recipe.optimizer.label_smoothing
+    return lambda x, logits, y: F.cross_entropy(logits, y, label_smoothing=smoothing)
+
+
+def _soft_labels(recipe: Recipe, teacher: BloxNetwork) -> Loss:
+    spec = recipe.kd
+    teacher.eval()
+
+    def loss(x: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = teacher(x)
+        if spec.top_k:
+            return kd_topk(logits, target, y, spec.alpha, spec.temperature, spec.top_k)
+        return kd(logits, target, y, spec.alpha, spec.temperature)
+
+    return loss
+
+
+def fit(
+    net: BloxNetwork,
+    recipe: Recipe,
+    rng: torch.Generator,
+    data: DeviceData,
+    *,
+    epochs: int,
+    lr: float,
+    loss: Loss,
+    checkpoint: Checkpoint,
+) -> tuple[dict[str, Any], str]:
+    """The training loop; ``(metrics, status)``. Nothing in an epoch waits for the device."""
     spec, opt = recipe.training, recipe.optimizer
     sgd = torch.optim.SGD(
-        net.parameters(), opt.lr, opt.momentum, weight_decay=opt.weight_decay, nesterov=opt.nesterov, fused=True
+        net.parameters(), lr, opt.momentum, weight_decay=opt.weight_decay, nesterov=opt.nesterov, fused=True
     )
+    scaler = torch.amp.GradScaler(rng.device.type, enabled=spec.precision == "fp16")
     per_epoch = math.ceil(len(data.train[0]) / spec.batch_size)
     curves: dict[str, list[float]] = {"train_loss": [], "val_acc": [], "val_loss": []}
-    best: tuple[float, float] | None = None
-    best_weights: dict[str, Tensor] = {}
-    step = 0
-    for _ in range(spec.epochs):
+    best: dict[str, Any] = {"score": None, "weights": {}}
+    parts = {"net": net, "sgd": sgd, "scaler": scaler}
+    first = checkpoint.restore(parts, rng, curves, best)
+    for epoch in range(first, epochs):
         net.train()
         total = torch.zeros((), device=rng.device, dtype=torch.float64)
-        for x, y in batches(data, recipe, spec.batch_size, rng):
+        for step, (x, y) in enumerate(batches(data, recipe, spec.batch_size, rng), start=epoch * per_epoch):
             for group in sgd.param_groups:
-                group["lr"] = learning_rate(recipe, step, per_epoch)
-            loss = F.cross_entropy(net(x), y, label_smoothing=opt.label_smoothing)
+                group["lr"] = learning_rate(recipe, lr, epochs, step, per_epoch)
+            with autocast(rng.device, spec.precision):
+                value = loss(x, net(x), y)
             sgd.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            sgd.step()
-            total += loss.detach() * len(y)
-            step += 1
+            scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+            scaler.step(sgd)
+            scaler.update()
+            total += value.detach() * len(y)
         accuracy, val_loss = evaluate(net, data.val, data)
         curves["train_loss"].append(total.item() / len(data.train[0]))
         curves["val_acc"].append(accuracy)
         curves["val_loss"].append(val_loss)
         if not math.isfinite(curves["train_loss"][-1] + val_loss):
+            checkpoint.remove()
             return {**curves, "test_acc": math.nan, "test_loss": math.nan}, "diverged"
         # On a tie of accuracy the later epoch wins if its loss is not larger.
-        if spec.weights == "best-val" and (best is None or (accuracy, -val_loss) >= best):
-            best = (accuracy, -val_loss)
-            best_weights = {k: v.clone() for k, v in net.state_dict().items()}
-    if best_weights:
-        net.load_state_dict(best_weights)
+        if spec.weights == "best-val" and (best["score"] is None or [accuracy, -val_loss] >= best["score"]):
+            best.update(score=[accuracy, -val_loss], weights={k: v.clone() for k, v in net.state_dict().items()})
+        checkpoint.keep(epoch + 1, parts, rng, curves, best)
+    if best["weights"]:
+        net.load_state_dict(best["weights"])
     test_acc, test_loss = evaluate(net, data.test, data)
+    checkpoint.remove()
     return {**curves, "test_acc": test_acc, "test_loss": test_loss}, "ok"
