@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from archrank.train_ground_truth.launch import Job, Progress
     from archrank.train_ground_truth.recipe import Recipe
     from archrank.train_ground_truth.store import Store
+
+
+class Launcher(StrEnum):
+    """Where jobs run."""
+
+    local = "local"
+    ray = "ray"
+
 
 RecipeArg = Annotated[str, typer.Argument(help="Packaged recipe (blox-mini, ...) or a TOML file.")]
 DataOpt = Annotated[
@@ -35,6 +44,9 @@ FastOpt = Annotated[
     bool, typer.Option("--fast", help="Allow algorithms that do not repeat to the bit; the records say so.")
 ]
 WorkersOpt = Annotated[int, typer.Option("--workers", min=1, help="Processes; on a CPU one per core.")]
+LauncherOpt = Annotated[
+    Launcher, typer.Option("--launcher", help="local, or ray: the Ray cluster that runs already (RAY_ADDRESS).")
+]
 KeepOpt = Annotated[bool, typer.Option("--keep-weights", help="Keep the weights, so that a network can be a teacher.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary on stdout.")]
 
@@ -61,6 +73,7 @@ def train(
     ] = False,
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,
+    launcher: LauncherOpt = Launcher.local,
     keep_weights: KeepOpt = False,
     fast: FastOpt = False,
     json_: JsonOpt = False,
@@ -81,7 +94,7 @@ def train(
     codes = select_architectures(archs, plan.build_space())
     numbers = whole_numbers("--seeds", seeds)
     store = open_store(out, plan, data)
-    place = Place(str(data), device, workers)
+    place = Place(str(data), device, workers, launcher.value)
     source = _teacher(teacher, plan, store, place) if teacher else None
     jobs = [TrainJob(tuple(row), seed, source, top_k, keep_weights, fast) for seed in numbers for row in codes.tolist()]
     run(jobs, plan, store, place, "training")
@@ -106,6 +119,7 @@ def distill(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the blocks' weights and of the order of images.")] = 0,
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,
+    launcher: LauncherOpt = Launcher.local,
     keep_weights: KeepOpt = False,
     fast: FastOpt = False,
     json_: JsonOpt = False,
@@ -131,7 +145,7 @@ def distill(
     if unknown := sorted(set(wanted) - set(SIGNATURES)):
         raise typer.BadParameter(f"--columns: no signature {unknown[0]!r}; there are {', '.join(SIGNATURES)}")
     store = open_store(out, plan, data)
-    place = Place(str(data), device, workers)
+    place = Place(str(data), device, workers, launcher.value)
     source = _teacher(teacher, plan, store, place)
     groups = [group for i in range(workers) if (group := tuple(which[i::workers]))]
     jobs = [DistillJob(s, group, source, seed, wanted, keep_weights, fast) for s in at for group in groups]
@@ -160,6 +174,7 @@ def finetune(
     ] = "",
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,
+    launcher: LauncherOpt = Launcher.local,
     keep_weights: KeepOpt = False,
     fast: FastOpt = False,
     json_: JsonOpt = False,
@@ -187,7 +202,7 @@ def finetune(
         for seed in numbers
         for row in codes.tolist()
     ]
-    run(jobs, plan, store, Place(str(data), device, workers), "fine-tuning")
+    run(jobs, plan, store, Place(str(data), device, workers, launcher.value), "fine-tuning")
     _report_networks(jobs, store, recipe, json_)
 
 
@@ -267,14 +282,16 @@ class Place:
     data: str
     device: str
     workers: int
+    launcher: Literal["local", "ray"] = "local"
 
 
 def run(jobs: Sequence[Job], recipe: Recipe, store: Store, place: Place, title: str) -> None:
     """Run jobs under a progress bar."""
     from archrank.train_ground_truth.launch import Setup, run_jobs
 
+    setup = Setup(recipe, place.data, place.device)
     with progress_bar(title) as report:
-        run_jobs(jobs, Setup(recipe, place.data, place.device), store, workers=place.workers, progress=report)
+        run_jobs(jobs, setup, store, workers=place.workers, launcher=place.launcher, progress=report)
 
 
 def _teacher(text: str, recipe: Recipe, store: Store, place: Place) -> TeacherRef:

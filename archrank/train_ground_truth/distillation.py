@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,23 +74,40 @@ def distill(
     host |= {k: round(host[k] / len(candidates), 3) for k in ("wall_seconds", "cpu_seconds")}
     records: list[Record] = []
     for block, module, curve, score in zip(candidates, blocks, curves, scores, strict=True):
-        record: Record = {
-            "kind": "block",
-            "stage": stage,
-            "block": int(block),
-            "teacher": teacher.name,
-            "seed": int(seed),
-            "recipe": recipe.name,
-            "distill_hash": recipe.distill_hash,
-            "images": data.sha256,
-            "status": "ok" if math.isfinite(score["nsr"]) else "diverged",
-            "metrics": {"train_nsr": curve, **{k: v for k, v in score.items() if k in columns}},
-            "host": host,
-        }
+        status = "ok" if math.isfinite(score["nsr"]) else "diverged"
+        metrics = {"train_nsr": curve, **{k: v for k, v in score.items() if k in columns}}
+        record = block_record(stage, block, teacher.name, seed, recipe, data.sha256, status, metrics, host)
         if keep_weights:
             record["weights"] = cpu_weights(module)
         records.append(record)
     return records
+
+
+def block_record(
+    stage: int,
+    block: int,
+    teacher: str,
+    seed: int,
+    recipe: Recipe,
+    images: str,
+    status: str,
+    metrics: dict[str, Any],
+    host: dict[str, Any],
+) -> Record:
+    """The record of one distilled block, see `distill`."""
+    return {
+        "kind": "block",
+        "stage": stage,
+        "block": int(block),
+        "teacher": teacher,
+        "seed": int(seed),
+        "recipe": recipe.name,
+        "distill_hash": recipe.distill_hash,
+        "images": images,
+        "status": status,
+        "metrics": metrics,
+        "host": host,
+    }
 
 
 def block_key(teacher: str, stage: int, block: int, seed: int = 0) -> str:

@@ -17,7 +17,7 @@ from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
 from archrank.train_ground_truth.runtime import generator, reproducible
 from archrank.train_ground_truth.signatures import re_estimate_norms
-from archrank.train_ground_truth.train import Clock, Record, Teacher, fit, hard_labels, network_record
+from archrank.train_ground_truth.train import Clock, Record, Teacher, cpu_weights, fit, hard_labels, network_record
 
 _BATCH = 1000
 
@@ -81,10 +81,11 @@ def finetune_one(
             )
         else:
             metrics, status = _as_it_is(net, data), "ok"
-    about = {"teacher": teacher.name}
-    return network_record(
-        net, recipe, seed, f"finetuned-{n}", data, metrics, status, clock.facts(device, fast), keep_weights, about
-    )
+    host = clock.facts(device, fast)
+    record = network_record(code, recipe, seed, f"finetuned-{n}", data.sha256, status, metrics, host, teacher)
+    if keep_weights:
+        record["weights"] = cpu_weights(net)
+    return record
 
 
 def _as_it_is(net: BloxNetwork, data: DeviceData) -> dict[str, Any]:
@@ -132,8 +133,8 @@ def probe_one(
         "test_loss": test_loss,
     }
     status = "ok" if math.isfinite(train_loss) else "diverged"
-    about = {"teacher": teacher.name}
-    return network_record(net, recipe, seed, "probe", data, metrics, status, clock.facts(device, fast), False, about)
+    host = clock.facts(device, fast)
+    return network_record(code, recipe, seed, "probe", data.sha256, status, metrics, host, teacher)
 
 
 @torch.no_grad()

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from archrank.train_ground_truth.batches import DeviceData
+from archrank.train_ground_truth.contract import Progress, Records, Setup
 from archrank.train_ground_truth.data import load_images
-from archrank.train_ground_truth.distillation import block_key, distill
+from archrank.train_ground_truth.distillation import block_key, block_record, distill
 from archrank.train_ground_truth.finetune import finetune_one, probe_one
-from archrank.train_ground_truth.launch import Progress, Setup, run_jobs
+from archrank.train_ground_truth.launch import run_jobs
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import generator
+from archrank.train_ground_truth.runtime import generator, host_facts, resolve_device
 from archrank.train_ground_truth.signatures import SIGNATURES, re_estimate_norms
 from archrank.train_ground_truth.store import Store, record_key
-from archrank.train_ground_truth.train import Record, Teacher, initialised_network, train_one
+from archrank.train_ground_truth.train import (
+    Record,
+    Teacher,
+    initialised_network,
+    network_record,
+    no_metrics,
+    train_one,
+)
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,19 @@ class TeacherRef:
         name = self.key.removeprefix("normal-")
         return name if self.store else f"untrained-{name}"
 
-    def load(self, setup: Setup, data: DeviceData) -> Teacher:
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """Folder and key of the weights that it reads."""
+        return ((self.store, self.key),) if self.store else ()
+
+    def load(self, setup: Setup, data: DeviceData, store: Records) -> Teacher:
         """The network with its weights, on the device of `data`."""
         device = data.mean.device
         network = initialised_network(self.code, setup.recipe, self.seed, device)
         if self.store is None:
             re_estimate_norms(network, setup.recipe, generator(device, self.seed, 5), data)
         else:
-            network.load_state_dict(Store(self.store).weights(self.key))
+            network.load_state_dict(store.weights(self.key, self.store))
         return Teacher(self.name, network)
 
 
@@ -74,10 +89,23 @@ class TrainJob:
         """Key of the record."""
         if self.teacher is None:
             return record_key(self.code, self.seed)
-        variant = "distilled-topk" if self.top_k else "distilled"
-        return record_key(self.code, self.seed, f"{variant}-{self.teacher.name}")
+        return record_key(self.code, self.seed, f"{self.variant}-{self.teacher.name}")
 
-    def run(self, setup: Setup, data: DeviceData, store: Store) -> None:
+    @property
+    def variant(self) -> str:
+        """Way of training."""
+        return "normal" if self.teacher is None else "distilled-topk" if self.top_k else "distilled"
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The teacher's weights."""
+        return () if self.teacher is None else self.teacher.needs
+
+    def failure(self, setup: Setup, images: str, status: str) -> dict[str, Record]:
+        """The record of a network that could not be trained."""
+        return {self.key: _failed(self, setup, images, status)}
+
+    def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
         """Train and write the record."""
         record = train_one(
             self.code,
@@ -85,9 +113,9 @@ class TrainJob:
             self.seed,
             data.mean.device,
             data=data,
-            teacher=None if self.teacher is None else self.teacher.load(setup, data),
+            teacher=None if self.teacher is None else self.teacher.load(setup, data, store),
             keep_weights=self.keep_weights,
-            checkpoint=store.folder / "checkpoints" / f"{self.key}.pt",
+            checkpoint=store.checkpoint(self.key),
             fast=self.fast,
         )
         store.write(self.key, record)
@@ -107,17 +135,33 @@ class DistillJob:
 
     @property
     def key(self) -> str:
-        """Key of the last block's record, which is written last: with it the job is done."""
-        return self._key(self.blocks[-1])
+        """Key of the last block's record."""
+        return self.keys[-1]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all blocks' records."""
+        return tuple(self._key(b) for b in self.blocks)
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The teacher's weights."""
+        return self.teacher.needs
+
+    def failure(self, setup: Setup, images: str, status: str) -> dict[str, Record]:
+        """Records of blocks that could not be distilled."""
+        nan = dict.fromkeys(self.columns, math.nan)
+        about = (self.seed, setup.recipe, images, status, {"train_nsr": [math.nan]} | nan, _nowhere(setup))
+        return {self._key(b): block_record(self.stage, b, self.teacher.name, *about) for b in self.blocks}
 
     def _key(self, block: int) -> str:
         return block_key(self.teacher.name, self.stage, block, self.seed)
 
-    def run(self, setup: Setup, data: DeviceData, store: Store) -> None:
+    def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
         """Distil the blocks that have no record yet and write theirs."""
         missing = [b for b in self.blocks if store.read(self._key(b)) is None]
         records = distill(
-            self.teacher.load(setup, data),
+            self.teacher.load(setup, data, store),
             self.stage,
             missing,
             setup.recipe,
@@ -147,17 +191,30 @@ class FinetuneJob:
     @property
     def key(self) -> str:
         """Key of the record."""
-        variant = "probe" if self.epochs is None else f"finetuned-{self.epochs}"
-        return record_key(self.code, self.seed, f"{variant}-{self.teacher.name}")
+        return record_key(self.code, self.seed, f"{self.variant}-{self.teacher.name}")
 
-    def run(self, setup: Setup, data: DeviceData, store: Store) -> None:
+    @property
+    def variant(self) -> str:
+        """Way of training."""
+        return "probe" if self.epochs is None else f"finetuned-{self.epochs}"
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        """The weights of the teacher and of the blocks."""
+        return (*self.teacher.needs, *((self.blocks_from, key) for key in self._block_keys))
+
+    @property
+    def _block_keys(self) -> list[str]:
+        return [block_key(self.teacher.name, s, b, self.block_seed) for s, b in enumerate(self.code)]
+
+    def failure(self, setup: Setup, images: str, status: str) -> dict[str, Record]:
+        """The record of a network that could not be trained."""
+        return {self.key: _failed(self, setup, images, status)}
+
+    def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
         """Assemble, train or probe, and write the record."""
-        source = Store(self.blocks_from)
-        blocks = [
-            source.weights(block_key(self.teacher.name, stage, block, self.block_seed))
-            for stage, block in enumerate(self.code)
-        ]
-        teacher = self.teacher.load(setup, data)
+        blocks = [store.weights(key, self.blocks_from) for key in self._block_keys]
+        teacher = self.teacher.load(setup, data, store)
         if self.epochs is None:
             record = probe_one(self.code, blocks, setup.recipe, self.seed, data=data, teacher=teacher, fast=self.fast)
         else:
@@ -175,6 +232,16 @@ class FinetuneJob:
         store.write(self.key, record)
 
 
+def _failed(job: TrainJob | FinetuneJob, setup: Setup, images: str, status: str) -> Record:
+    where = (setup.recipe, job.seed, job.variant, images, status, no_metrics(), _nowhere(setup))
+    record = network_record(job.code, *where)
+    return record if job.teacher is None else record | {"teacher": job.teacher.name}
+
+
+def _nowhere(setup: Setup) -> dict[str, Any]:
+    return host_facts(resolve_device(setup.device), 0.0, 0.0)
+
+
 def run_many(
     codes: ArrayLike,
     recipe: Recipe,
@@ -184,6 +251,7 @@ def run_many(
     data: str | Path,
     device: str = "auto",
     workers: int = 1,
+    launcher: Literal["local", "ray"] = "local",
     keep_weights: bool = False,
     fast: bool = False,
     progress: Progress | None = None,
@@ -198,8 +266,8 @@ def run_many(
         Folder of records, made if need be; a killed run goes on where it was.
     data
         Images, see `archrank.train_ground_truth.data.load_images`.
-    workers
-        Processes on this machine.
+    workers, launcher
+        See `archrank.train_ground_truth.launch.run_jobs`.
 
     Returns
     -------
@@ -209,5 +277,5 @@ def run_many(
     images = load_images(data, recipe.space.image_size * recipe.data.pool)
     home = Store.create(store, recipe, images.sha256)
     jobs = [TrainJob(tuple(row), seed, keep_weights=keep_weights, fast=fast) for seed in seeds for row in rows]
-    run_jobs(jobs, Setup(recipe, str(data), device), home, workers=workers, progress=progress)
+    run_jobs(jobs, Setup(recipe, str(data), device), home, workers=workers, launcher=launcher, progress=progress)
     return [record for job in jobs if (record := home.read(job.key)) is not None]

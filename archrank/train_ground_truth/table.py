@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import archrank
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.spaces import BloxSpace
+from archrank.train_ground_truth.latency_tables import latency_rows
+from archrank.train_ground_truth.proxies import PROXY_METRICS, proxy_rows
+from archrank.train_ground_truth.recipe import Recipe
 from archrank.train_ground_truth.store import Store, StoreError
 
-NETWORK_METRICS = {
-    m.name: m
-    for m in (
-        Metric("test_acc", "max", "%", (0.0, 100.0), "top-1 accuracy on the test images"),
-        Metric("test_loss", "min", "nats", (0.0, None), "mean cross-entropy on the test images"),
-        Metric("val_acc", "max", "%", (0.0, 100.0), "top-1 accuracy on the validation images, last epoch"),
-        Metric("val_loss", "min", "nats", (0.0, None), "mean cross-entropy on the validation images, last epoch"),
-        Metric("params", "min", "", (0.0, None), "trainable parameters"),
-        Metric("flops", "min", "", (0.0, None), "FLOPs of one forward pass, as BLOX counts them"),
-        Metric("train_seconds", "min", "s", (0.0, None), "CPU time of training and testing"),
-    )
-}
-BLOCK_METRICS = {
-    m.name: m
-    for m in (
-        Metric("nsr", "min", "", (0.0, None), "noise-to-signal power ratio to the teacher, validation images"),
-        Metric("mse", "min", "", (0.0, None), "squared error to the teacher's output, validation images"),
-    )
-}
+Record = Mapping[str, Any]
+_PERCENT, _POSITIVE = (0.0, 100.0), (0.0, None)
+NETWORK_METRICS = (
+    Metric("test_acc", "max", "%", _PERCENT, "top-1 accuracy on the test images"),
+    Metric("test_loss", "min", "nats", _POSITIVE, "mean cross-entropy on the test images"),
+    Metric("val_acc", "max", "%", _PERCENT, "top-1 accuracy on the validation images, tested epoch"),
+    Metric("val_loss", "min", "nats", _POSITIVE, "mean cross-entropy on the validation images, tested epoch"),
+    Metric("params", "min", "", _POSITIVE, "trainable parameters"),
+    Metric("flops", "min", "", _POSITIVE, "FLOPs of one forward pass, as BLOX counts them"),
+    Metric("train_seconds", "min", "s", _POSITIVE, "CPU time of training and testing"),
+)
+BLOCK_METRICS = (
+    Metric("nsr", "min", "", _POSITIVE, "noise-to-signal power ratio to the teacher's output, validation images"),
+    Metric("mse", "min", "", _POSITIVE, "squared error to the teacher's output, validation images"),
+    Metric("acc_change", "max", "points", (-100.0, 100.0), "change of the teacher's accuracy with this block in it"),
+    Metric("ce_change", "min", "nats", (None, None), "change of the teacher's cross-entropy with this block in it"),
+    Metric("kl", "min", "nats", _POSITIVE, "divergence of the teacher's answers with this block in it"),
+    Metric("params", "min", "", _POSITIVE, "trainable parameters of the block's operations"),
+    Metric("flops", "min", "", _POSITIVE, "FLOPs of the block's operations"),
+)
+_CURVES = ("train_loss", "val_acc", "val_loss")
 
 
 def merge(store: Store, name: str, *, licence: str = "", source: str = "") -> GroundTruth:
     """Collect the records of a store into a ground truth.
 
-    Diverged networks are rows whose metrics are NaN, with ``status`` saying so.
+    Diverged networks are rows whose metrics are NaN, with ``status`` saying so. Variants of several teachers
+    carry the teacher in their name (``distilled:3-14-s0``). Zero-cost proxies and whole-network latencies become
+    metrics, block latencies a signature column.
 
     Parameters
     ----------
@@ -50,63 +60,80 @@ def merge(store: Store, name: str, *, licence: str = "", source: str = "") -> Gr
     StoreError
         If the store holds no trained network.
     """
-    import pandas as pd
-
-    records = store.read_all()
-    networks = [r for r in records.values() if "code" in r]
-    blocks = [r for r in records.values() if r.get("kind") == "block"]
+    records = list(store.read_all().values())
+    networks = [r for r in records if "variant" in r]
+    blocks = [r for r in records if r.get("kind") == "block"]
     if not networks:
         raise StoreError(f"{store.folder} holds no trained network yet; run `archrank train ... --out {store.folder}`")
     space = store.recipe.build_space()
-    frame = pd.DataFrame(network_rows(networks, space))
-    frame = _in_sample_order(frame, space)
+    frame, extra = _with_measurements(_network_frame(networks, store.recipe, space), records)
     return GroundTruth.from_frame(
         space,
         frame,
-        NETWORK_METRICS,
+        {m.name: m for m in (*NETWORK_METRICS, *extra)},
         name=name,
         default_metric="test_acc",
-        signatures=Signatures(pd.DataFrame(block_rows(blocks)), BLOCK_METRICS) if blocks else None,
+        signatures=_signatures(blocks, records, space) if blocks else None,
         provenance=provenance(store, [*networks, *blocks]),
         licence=licence,
         source=source,
     )
 
 
-def network_rows(records: Sequence[Mapping[str, Any]], space: BloxSpace) -> list[dict[str, Any]]:
-    """One row of the long table per network record."""
+def _network_frame(records: Sequence[Record], recipe: Recipe, space: BloxSpace) -> pd.DataFrame:
+    """One row per network, seed and variant, in a fixed order whatever order the records were made in."""
     codes = [r["code"] for r in records]
-    params, flops = space.params(codes), space.flops(codes)
+    teachers = {v: {r.get("teacher") for r in records if r["variant"] == v} for v in {r["variant"] for r in records}}
     rows = []
-    for record, n_params, n_flops in zip(records, params, flops, strict=True):
-        m, host = record["metrics"], record["host"]
+    for record, params, flops in zip(records, space.params(codes), space.flops(codes), strict=True):
+        m, host, variant = record["metrics"], record["host"], record["variant"]
+        accuracy, loss = m["val_acc"], m["val_loss"]
+        at = len(accuracy) - 1
+        if recipe.training.weights == "best-val":
+            at = max(range(len(accuracy)), key=lambda e: (accuracy[e], -loss[e], e))
         rows.append(
             {f"stage_{s}": b for s, b in enumerate(record["code"])}
-            | {"seed": record["seed"], "variant": record["variant"], "status": record["status"]}
-            | {"test_acc": m["test_acc"], "test_loss": m["test_loss"]}
-            | {"val_acc": m["val_acc"][-1], "val_loss": m["val_loss"][-1]}
-            | {"params": int(n_params), "flops": int(n_flops), "train_seconds": host["cpu_seconds"]}
-            | {f"{k}_curve": m[k] for k in ("train_loss", "val_acc", "val_loss")}
+            | {"seed": record["seed"], "status": record["status"], "teacher": record.get("teacher", "")}
+            | {"variant": variant if len(teachers[variant]) == 1 else f"{variant}:{record['teacher']}"}
+            | {"test_acc": m["test_acc"], "test_loss": m["test_loss"], "val_acc": accuracy[at], "val_loss": loss[at]}
+            | {"params": int(params), "flops": int(flops), "train_seconds": host["cpu_seconds"]}
+            | {f"{k}_curve": m[k] for k in _CURVES}
             | {k: host[k] for k in ("device_name", "threads", "torch")}
         )
-    return rows
+    order = [*(f"stage_{s}" for s in reversed(range(space.stages))), "variant", "seed"]
+    return pd.DataFrame(rows).sort_values(order, kind="stable").reset_index(drop=True)
 
 
-def block_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row of the signature table per distilled block, by teacher, stage and block."""
+def _with_measurements(frame: pd.DataFrame, records: Sequence[Record]) -> tuple[pd.DataFrame, list[Metric]]:
+    """Add the columns of zero-cost proxies and network latencies, NaN where not measured."""
+    stages = [c for c in frame.columns if c.startswith("stage_")]
+    latencies, latency_metrics = latency_rows(records, "network-latency")
+    added: list[Metric] = []
+    for rows, metrics in ((proxy_rows(records), PROXY_METRICS), (latencies, latency_metrics)):
+        if rows:
+            table = pd.DataFrame([r | dict(zip(stages, r["code"], strict=True)) for r in rows]).drop(columns="code")
+            frame = frame.merge(table, on=stages, how="left", validate="many_to_one")
+            added += metrics.values()
+    return frame, added
+
+
+def _signatures(blocks: Sequence[Record], records: Sequence[Record], space: BloxSpace) -> Signatures:
+    """One row per teacher, stage and block, with the columns that were measured."""
     rows = [
-        {k: r[k] for k in ("stage", "block", "teacher")} | {k: r["metrics"][k] for k in BLOCK_METRICS} for r in records
+        {k: r[k] for k in ("stage", "block", "teacher")}
+        | {m.name: r["metrics"].get(m.name, math.nan) for m in BLOCK_METRICS}
+        | {c: space.block_costs[c][r["stage"]][r["block"]] for c in ("params", "flops")}
+        for r in blocks
     ]
-    return sorted(rows, key=lambda r: (r["teacher"], r["stage"], r["block"]))
+    frame = pd.DataFrame(rows).sort_values(["teacher", "stage", "block"], kind="stable").reset_index(drop=True)
+    latencies, latency_metrics = latency_rows(records, "block-latency")
+    if latencies:
+        frame = frame.merge(pd.DataFrame(latencies), on=["stage", "block"], how="left", validate="many_to_one")
+    metrics = {m.name: m for m in BLOCK_METRICS if frame[m.name].notna().any()} | latency_metrics
+    return Signatures(frame[["stage", "block", "teacher", *metrics]], metrics, space.n_blocks)
 
 
-def _in_sample_order(frame: Any, space: BloxSpace) -> Any:
-    """Rows in a fixed order, whatever order the records were made in."""
-    stages = [f"stage_{s}" for s in range(space.stages)]
-    return frame.sort_values([*reversed(stages), "variant", "seed"], kind="stable").reset_index(drop=True)
-
-
-def provenance(store: Store, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def provenance(store: Store, records: Sequence[Record]) -> dict[str, Any]:
     """How the table was made: recipe, images, versions, machines, time, code."""
     hosts = [r["host"] for r in records]
     return {

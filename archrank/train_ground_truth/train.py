@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,11 @@ def train_one(
             loss=loss,
             checkpoint=Checkpoint(checkpoint, f"{recipe.hash} {variant} {net.code} {seed}"),
         )
-    about = {} if teacher is None else {"teacher": teacher.name}
-    return network_record(
-        net, recipe, seed, variant, data, metrics, status, clock.facts(place, fast), keep_weights, about
-    )
+    host = clock.facts(place, fast)
+    record = network_record(net.code, recipe, seed, variant, data.sha256, status, metrics, host, teacher)
+    if keep_weights:
+        record["weights"] = cpu_weights(net)
+    return record
 
 
 class Clock:
@@ -124,33 +125,35 @@ class Clock:
 
 
 def network_record(
-    net: BloxNetwork,
+    code: Sequence[int],
     recipe: Recipe,
     seed: int,
     variant: str,
-    data: DeviceData,
-    metrics: dict[str, Any],
+    images: str,
     status: str,
+    metrics: dict[str, Any],
     host: dict[str, Any],
-    keep_weights: bool,
-    about: dict[str, Any],
+    teacher: Teacher | None = None,
 ) -> Record:
     """The record of one network, see `train_one`."""
-    record: Record = {
-        "code": [int(b) for b in net.code],
+    return {
+        "code": [int(b) for b in code],
         "seed": int(seed),
         "variant": variant,
         "recipe": recipe.name,
         "recipe_hash": recipe.hash,
-        "images": data.sha256,
+        "images": images,
         "status": status,
-        **about,
+        **({} if teacher is None else {"teacher": teacher.name}),
         "metrics": metrics,
         "host": host,
     }
-    if keep_weights:
-        record["weights"] = cpu_weights(net)
-    return record
+
+
+def no_metrics() -> dict[str, Any]:
+    """The metrics of a network that could not be trained: NaN, never 0."""
+    nan = math.nan
+    return {"train_loss": [nan], "val_acc": [nan], "val_loss": [nan], "test_acc": nan, "test_loss": nan}
 
 
 def cpu_weights(module: nn.Module) -> dict[str, Tensor]:
