@@ -13,6 +13,9 @@ test: .venv/installed
 test-all: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
 
+test-gpu: .venv/installed
+	$(BIN)/pytest -m gpu tests/test_gpu.py
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
