@@ -308,9 +308,9 @@ def blox(stages: int = 3, width: int = 32, image_size: int = 32, classes: int = 
     --------
     >>> space = blox()
     >>> space.size, space.blocks[0][:5]
-    (91125, ('conv', 'mbconv', 'bconv', 'conv>conv', 'mbconv>conv'))
+    (91125, ('conv>conv', 'mbconv>conv', 'bconv>conv', 'conv>mbconv', 'mbconv>mbconv'))
     >>> space.params([[0, 0, 0]])
-    array([2930468])
+    array([2917604])
     """
     if stages < 1 or width < 2 or width % 2 or classes < 1:
         raise ValueError(
