@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import TINY, make_pictures
 
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.spaces import MacroSpace
@@ -70,3 +71,31 @@ def toy() -> GroundTruth:
         licence="CC0",
         source="tests",
     )
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 60 train and 30 test pictures in three classes that differ in colour."""
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded images of the tests stay out of the user's cache."""
+    monkeypatch.setenv("ARCHRANK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def recipe():
+    """A training of a fraction of a second."""
+    from archrank.train_ground_truth.recipe import recipe_from_dict
+
+    return recipe_from_dict(TINY)
+
+
+@pytest.fixture
+def data(pictures, recipe):
+    """The pictures on the CPU, as the tiny recipe wants them."""
+    from archrank.train_ground_truth import load_images, prepare_data
+
+    return prepare_data(load_images(pictures, 8), recipe, "cpu")

@@ -1,56 +1,29 @@
-"""Run many jobs on this machine: one process per worker, each record written as soon as it is done.
+"""Run the jobs of a campaign, each record written as soon as it is done.
 
-A result depends on its job alone, so that the number of workers and the order do not matter. A killed
-run is simply started again: finished jobs are found in the store, and a worker whose parent has gone
-ends itself, so that nothing works on behind the new run's back.
+A result depends on its job alone, so that launcher, workers and order do not matter. What can go wrong
+is settled here, for every launcher in the same way:
+
+- A killed run is simply started again: finished jobs are found in the store.
+- Several runs on one store share the work through its locks. Jobs that another run works on are waited
+  for, and taken over when that run dies.
+- A job that raises, or whose worker dies on it, is tried again after the others, `retries` times; then it
+  is given up. The others go on, and the run ends with one `CampaignError` that names it.
+- A job that runs out of memory is tried once more alone, when nothing runs beside it. If that fails too
+  it gets a record with status ``out-of-memory`` and NaN metrics, which says something of the network.
+- A store that cannot be written, or images that cannot be loaded, end the run at once.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+import time
+from collections.abc import Sequence
+from typing import Literal
 
-from archrank.train_ground_truth.recipe import Recipe
+from archrank.train_ground_truth.contract import Crew, Job, Progress, Records, Setup
+from archrank.train_ground_truth.ledger import POLL_SECONDS, CampaignError, Ledger
 from archrank.train_ground_truth.store import Store
 
-Progress = Callable[[int, int, str], None]  # (jobs done, jobs in all, key of the last)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What every worker loads once before its first job."""
-
-    recipe: Recipe
-    data_path: str
-    device: str = "auto"
-
-    def load(self) -> Any:
-        """The recipe's data on the device (`archrank.train_ground_truth.batches.DeviceData`)."""
-        from archrank.train_ground_truth.batches import prepare_data
-        from archrank.train_ground_truth.data import load_images
-
-        size = self.recipe.space.image_size * self.recipe.data.pool
-        return prepare_data(load_images(self.data_path, size), self.recipe, self.device)
-
-
-class Job(Protocol):
-    """One unit of work. It is pickled to a worker, claims `key`, and writes its records itself."""
-
-    @property
-    def key(self) -> str: ...
-
-    def run(self, setup: Setup, data: Any, store: Store) -> None: ...
-
-
-class WorkerLostError(RuntimeError):
-    """Workers died again and again (out of memory?); finished records are in the store."""
+__all__ = ["CampaignError", "Job", "Progress", "Records", "Setup", "run_jobs"]
 
 
 def run_jobs(
@@ -59,17 +32,24 @@ def run_jobs(
     store: Store,
     *,
     workers: int = 1,
+    launcher: Literal["local", "ray"] = "local",
     retries: int = 3,
     progress: Progress | None = None,
 ) -> int:
-    """Run the jobs whose record is not in the store yet.
+    """Run the jobs whose records are not all in the store yet.
 
     Parameters
     ----------
     workers
-        Processes; 1 works in this process.
+        ``local``: processes; 1 works in this process. On a machine with G CUDA devices worker i uses
+        device i mod G, so that several share one. ``ray``: networks at once per GPU; where the cluster has
+        none, there is one task per CPU whatever `workers` says.
+    launcher
+        ``local``, or ``ray`` for the Ray cluster that runs already (``RAY_ADDRESS`` or this machine's).
     retries
-        How often in a row, without a job finishing, lost workers are replaced.
+        How often a job that raised or lost its worker is tried again.
+    progress
+        Called with (jobs done, jobs in all, key of the last one or what is waited for).
 
     Returns
     -------
@@ -77,77 +57,47 @@ def run_jobs(
 
     Raises
     ------
-    WorkerLostError
-        When workers keep dying.
+    CampaignError
+        When all other jobs are done, if some were given up; at once, if workers die before they begin.
+    StoreError
+        If the store cannot be written.
     """
-    done = set(store.keys())
-    todo = [job for job in jobs if job.key not in done or store.read(job.key) is None]
-    total, finished = len(jobs), len(jobs) - len(todo)
-    report = progress or (lambda *_: None)
-    report(finished, total, "")
-    if workers <= 1:
-        data = setup.load() if todo else None
-        for job in todo:
-            _run_one(job, setup, data, store)
-            finished += 1
-            report(finished, total, job.key)
-        return len(todo)
-
-    lost = 0
-    pending = {job.key: job for job in todo}
-    while pending:
-        before = len(pending)
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(
-            min(workers, len(pending)), context, initializer=_start_worker, initargs=(setup, store.folder)
-        )
-        try:
-            futures = {pool.submit(_work, job): key for key, job in pending.items()}
-            for future in as_completed(futures):
-                future.result()
-                key = futures[future]
-                del pending[key]
-                finished += 1
-                report(finished, total, key)
-        except BrokenProcessPool:
-            lost = 0 if len(pending) < before else lost + 1
-            if lost > retries:
-                raise WorkerLostError(
-                    f"workers died {lost} times in a row without finishing a job (next: {next(iter(pending))}); "
-                    "lower --workers if memory is short. Finished records are kept, start again to go on"
-                ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return len(todo)
+    ledger = Ledger(jobs, setup, store, retries, progress or (lambda *_: None))
+    if ledger.todo:
+        store.sweep()
+        _drive(ledger, _crew(launcher, setup, store, workers, ledger))
+    if ledger.hungry:
+        ledger.second_chance()
+        # A process of its own, so that the kernel's out-of-memory killer does not end this one.
+        _drive(ledger, _crew(launcher, setup, store, 1, ledger, alone=True))
+    ledger.raise_failures()
+    return ledger.ran
 
 
-def _run_one(job: Job, setup: Setup, data: Any, store: Store) -> None:
-    with store.claim(job.key) as mine:
-        if mine:
-            job.run(setup, data, store)
+def _crew(launcher: str, setup: Setup, store: Store, workers: int, ledger: Ledger, alone: bool = False) -> Crew:
+    if launcher == "ray":
+        from archrank.train_ground_truth.ray_launcher import RayTasks
+
+        return RayTasks(setup, store, workers, alone=alone)
+    if launcher != "local":
+        raise ValueError(f"launcher {launcher!r} is not known; expected local or ray")
+    from archrank.train_ground_truth.workers import Processes, ThisProcess
+
+    if workers <= 1 and not alone:
+        return ThisProcess(setup, store)
+    return Processes(setup, store, min(workers, len(ledger.todo)), ledger.retries)
 
 
-# -- inside a worker --------------------------------------------------------------------------------
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(setup: Setup, store: Path) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # The cores belong to the workers; libraries that start threads of their own would only fight.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
-    _worker.update(setup=setup, data=setup.load(), store=Store(store))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work(job: Job) -> None:
-    _run_one(job, _worker["setup"], _worker["data"], _worker["store"])
+def _drive(ledger: Ledger, crew: Crew) -> None:
+    try:
+        while ledger.todo or ledger.waiting or crew.busy:
+            while ledger.todo and crew.room:
+                crew.start(ledger.todo.popleft())
+            if crew.busy:
+                for job, outcome in crew.wait(POLL_SECONDS if ledger.waiting else None):
+                    ledger.settle(job, outcome)
+            else:
+                time.sleep(POLL_SECONDS)
+            ledger.look_again()
+    finally:
+        crew.close()

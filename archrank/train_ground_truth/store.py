@@ -85,6 +85,8 @@ class Store:
         """
         path = Path(folder)
         if not (path / "store.json").exists():
+            records = (_read(file) for file in sorted((path / "records").glob("*.json")))
+            _check(path, next((r for r in records if r is not None), {}), recipe, images)
             head = {"format_version": FORMAT_VERSION, "recipe": recipe.to_dict(), "images": images}
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -94,27 +96,10 @@ class Store:
             except OSError as error:
                 raise unwritable(path, error) from None
         store = cls(path)
-        store._check_belongs(recipe, images)
+        mine = store.recipe
+        found = {"recipe": mine.name, "recipe_hash": mine.hash, "distill_hash": mine.distill_hash}
+        _check(path, {**found, "images": store.images}, recipe, images)
         return store
-
-    def _check_belongs(self, recipe: Recipe, images: str) -> None:
-        """The head and the first whole record must agree with `recipe` and `images`: the head alone may
-        have been deleted and written anew."""
-        mine = self.recipe
-        head = {"recipe": mine.name, "recipe_hash": mine.hash, "distill_hash": mine.distill_hash, "images": self.images}
-        first = next((r for key in self.keys() if (r := self.read(key)) is not None), head)
-        for found in (head, first):
-            for kind, asked in (("recipe_hash", recipe.hash), ("distill_hash", recipe.distill_hash)):
-                if found.get(kind, asked) != asked:
-                    raise StoreError(
-                        f"{self.folder} holds results of recipe {found['recipe']!r} ({found[kind]}), asked for "
-                        f"{recipe.name!r} ({asked}); give another --out, a store never mixes recipes"
-                    )
-            if found.get("images", images) != images:
-                raise StoreError(
-                    f"{self.folder} holds results on images {found['images'][:12]}, the data given is {images[:12]}; "
-                    "give another --out, a store never mixes data"
-                )
 
     # -- records ------------------------------------------------------------------------------
 
@@ -124,16 +109,7 @@ class Store:
 
     def read(self, key: str) -> dict[str, Any] | None:
         """One record, or None if there is none or it is damaged (`claim` then lets it be made anew)."""
-        try:
-            content = json.loads(self._record(key).read_bytes())
-            record: dict[str, Any] = content["record"]
-            if content["sha256"] == _digest(record):
-                return _with_nan(record)
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError, KeyError):
-            pass
-        return None
+        return _read(self._record(key))
 
     def read_all(self) -> dict[str, dict[str, Any]]:
         """All whole records by key; damaged ones are left out with a warning."""
@@ -254,6 +230,30 @@ class Store:
 def record_key(code: list[int] | tuple[int, ...], seed: int, variant: str = "normal") -> str:
     """Key of a network's record, for example ``normal-3-14-s0``."""
     return f"{variant}-{'-'.join(str(int(b)) for b in code)}-s{int(seed)}"
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_bytes())
+        record: dict[str, Any] = content["record"]
+        return _with_nan(record) if content["sha256"] == _digest(record) else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _check(folder: Path, found: dict[str, Any], recipe: Recipe, images: str) -> None:
+    """What a store's head or a record says must agree with `recipe` and `images`."""
+    for kind, asked in (("recipe_hash", recipe.hash), ("distill_hash", recipe.distill_hash)):
+        if found.get(kind, asked) != asked:
+            raise StoreError(
+                f"{folder} holds results of recipe {found['recipe']!r} ({found[kind]}), asked for "
+                f"{recipe.name!r} ({asked}); give another --out, a store never mixes recipes"
+            )
+    if found.get("images", images) != images:
+        raise StoreError(
+            f"{folder} holds results on images {found['images'][:12]}, the data given is {images[:12]}; "
+            "give another --out, a store never mixes data"
+        )
 
 
 def _digest(record: dict[str, Any]) -> str:
