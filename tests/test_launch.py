@@ -11,6 +11,7 @@ from tiny import TINY, Note, Train, Weigh, lines, table_bytes, values
 
 from archrank.train_ground_truth import load_images
 from archrank.train_ground_truth.data import DataError
+from archrank.train_ground_truth.jobs import TrainJob
 from archrank.train_ground_truth.launch import CampaignError, Setup, run_jobs
 from archrank.train_ground_truth.recipe import recipe_from_dict
 from archrank.train_ground_truth.store import Store
@@ -94,12 +95,13 @@ def test_out_of_memory_is_tried_again_alone_and_then_a_record(setup, pictures, s
 
     wide = recipe_from_dict({**TINY, "space": {**TINY["space"], "width": 1 << 20}})  # 40 terabytes
     other = Store.create(tmp_path / "wide", wide, store.images)
-    assert run_jobs([Train((0, 3))], Setup(wide, str(pictures), "cpu"), other) == 1
-    record = other.read(Train((0, 3)).key)
+    job = TrainJob((0, 3), 0)
+    assert run_jobs([job], Setup(wide, str(pictures), "cpu"), other) == 1
+    record = other.read(job.key)
     assert record["status"] == "out-of-memory"
     assert math.isnan(record["metrics"]["test_acc"])
-    assert "can't allocate memory" in (other.folder / "errors" / f"{Train((0, 3)).key}.txt").read_text()
-    assert run_jobs([Train((0, 3))], Setup(wide, str(pictures), "cpu"), other) == 0
+    assert "can't allocate memory" in (other.folder / "errors" / f"{job.key}.txt").read_text()
+    assert run_jobs([job], Setup(wide, str(pictures), "cpu"), other) == 0
 
 
 def test_a_worker_that_dies_is_replaced_and_only_its_job_blamed(setup, store, log):

@@ -67,11 +67,6 @@ class Train:
         time.sleep(self.pause)
         store.write(self.key, train_one(self.code, setup.recipe, self.seed, setup.device, data=data))
 
-    def failure(self, setup: Setup, images: str, status: str):
-        metrics = {"train_loss": [np.nan], "val_acc": [np.nan], "test_acc": np.nan}
-        record = {"code": list(self.code), "seed": self.seed, "status": status, "images": images, "metrics": metrics}
-        return {self.key: {**record, "recipe_hash": setup.recipe.hash, "host": {}}}
-
 
 @dataclass(frozen=True)
 class Weigh:
@@ -93,7 +88,8 @@ class Weigh:
 class Note:
     """No training: writes a record, after `pause` seconds; fails first in the way and as often as it says.
 
-    Attempts, and what was done, are lines of the file `log`.
+    `how`: ``error``, ``memory``, ``kill`` (itself), ``hang``. Attempts, and what was done, are lines of
+    the file `log`.
     """
 
     name: str
@@ -111,6 +107,8 @@ class Note:
         say(self.log, f"{self.name} try {os.getpid()}")
         time.sleep(self.pause)
         if done_before < self.fails:
+            if self.how == "hang":
+                time.sleep(3600)
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise {"memory": MemoryError, "error": RuntimeError}[self.how](f"{self.name} failed on purpose")
