@@ -15,7 +15,9 @@ from archrank.encodings import (
     CostEncoding,
     GraphBatch,
     GraphEncoding,
+    NetworkColumns,
     OneHotEncoding,
+    ProxyEncoding,
     SignatureEncoding,
     StructureEncoding,
     list_encodings,
@@ -52,6 +54,13 @@ def signatures_of(space: MacroSpace, missing: int | None = None) -> Signatures:
     return Signatures(frame, {"nsr": Metric("nsr", "min"), "acc": Metric("acc", "max")}, space.n_blocks)
 
 
+def proxies_of(space: MacroSpace) -> NetworkColumns:
+    """Proxies of every network where the space is small, else of those that the checks draw."""
+    codes = space.distinct_codes()
+    rng = np.random.default_rng(0)
+    return NetworkColumns(codes, {name: rng.random(len(codes)) for name in ("nwot", "grad_norm")})
+
+
 def applicable() -> list[tuple[str, str]]:
     return [
         (space, name) for space in SPACES for name in list_encodings() if name != "cost" or SPACES[space].block_costs
@@ -60,7 +69,26 @@ def applicable() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("space", "name"), applicable())
 def test_contract(space: str, name: str) -> None:
-    check_encoding(make_encoding(name, SPACES[space], signatures=signatures_of(SPACES[space])))
+    where = SPACES[space]
+    check_encoding(make_encoding(name, where, signatures=signatures_of(where), measured=proxies_of(where)))
+
+
+def test_proxies_are_looked_up_for_twins_too_and_never_made_up() -> None:
+    space = nas_bench_macro()
+    twin, canonical = [0, 0, 1, 0, 2, 1, 1, 0], [0, 0, 1, 2, 0, 1, 1, 0]
+    codes = np.concatenate([space.distinct_codes()[10:19], [canonical]])
+    measured = NetworkColumns(codes, {"nwot": np.arange(10.0), "grad_norm": np.r_[np.nan, np.arange(9.0)]})
+    encoding = ProxyEncoding(space, measured, proxies=["nwot"])
+    assert encoding.transform(codes[[3, 7]]).tolist() == [[3], [7]]
+    assert encoding.transform([twin]).tolist() == [[9]]
+    with pytest.raises(ValueError, match=r"row 1: network .* has no zero-cost proxies"):
+        encoding.transform(space.distinct_codes()[[12, 300]])
+    with pytest.raises(ValueError, match=r"row 0: network .* has no zero-cost proxies"):
+        ProxyEncoding(space, measured).transform(codes[[0]])
+    with pytest.raises(ValueError, match="unknown proxy 'synapse'; there are nwot, grad_norm"):
+        ProxyEncoding(space, measured, proxies=["synapse"]).transform(codes)
+    with pytest.raises(ValueError, match="needs zero-cost proxies"):
+        make_encoding("proxy", space)
 
 
 # -- graphs --------------------------------------------------------------------------------------

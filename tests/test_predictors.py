@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.model_selection import GridSearchCV, LeaveOneOut, cross_val_predict
 from sklearn.pipeline import Pipeline
 
-from archrank.encodings import GraphEncoding, list_encodings
+from archrank.encodings import GraphEncoding, NetworkColumns, list_encodings
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.predictors import (
     DonnaRegressor,
@@ -56,7 +56,9 @@ def pairs() -> list[str]:
 @pytest.mark.parametrize("name", pairs())
 def test_contract(name: str, signatures: Signatures) -> None:
     base = name.partition(":")[0]
-    model = make_predictor(name, SPACE, signatures=signatures, random_state=0, **QUICK.get(base, {}))
+    codes = SPACE.all_codes()
+    measured = NetworkColumns(codes, {"nwot": np.random.default_rng(1).random(len(codes))})
+    model = make_predictor(name, SPACE, signatures=signatures, measured=measured, random_state=0, **QUICK.get(base, {}))
     check_predictor(model, processes=name in ("donna:signature", "hant:signature", "gcn:graph", "gbdt:structure"))
 
 

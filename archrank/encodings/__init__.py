@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from archrank.encodings.cost import CostEncoding
     from archrank.encodings.graph import GraphBatch, GraphEncoding
     from archrank.encodings.one_hot import OneHotEncoding
+    from archrank.encodings.proxy import NetworkColumns, ProxyEncoding
     from archrank.encodings.registry import list_encodings, make_encoding, register_encoding
     from archrank.encodings.signature import SignatureEncoding, SignatureTables
     from archrank.encodings.structure import StructureEncoding
@@ -20,7 +21,9 @@ __all__ = [
     "CostEncoding",
     "GraphBatch",
     "GraphEncoding",
+    "NetworkColumns",
     "OneHotEncoding",
+    "ProxyEncoding",
     "SignatureEncoding",
     "SignatureTables",
     "StructureEncoding",
@@ -34,7 +37,9 @@ _HOME = {
     "CostEncoding": "cost",
     "GraphBatch": "graph",
     "GraphEncoding": "graph",
+    "NetworkColumns": "proxy",
     "OneHotEncoding": "one_hot",
+    "ProxyEncoding": "proxy",
     "SignatureEncoding": "signature",
     "SignatureTables": "signature",
     "StructureEncoding": "structure",

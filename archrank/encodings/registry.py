@@ -12,6 +12,7 @@ from sklearn.pipeline import FeatureUnion
 from archrank.encodings.cost import CostEncoding
 from archrank.encodings.graph import GraphEncoding
 from archrank.encodings.one_hot import OneHotEncoding
+from archrank.encodings.proxy import NetworkColumns, ProxyEncoding
 from archrank.encodings.signature import SignatureEncoding, SignatureTables
 from archrank.encodings.structure import StructureEncoding
 from archrank.spaces import MacroSpace
@@ -37,7 +38,7 @@ def register_encoding(name: str, factory: Callable[..., Any], kind: Kind = "tabu
         A name without ``+`` and ``:``.
     factory
         A transformer class or a function. It is called with the space and, by name, with those of
-        ``signatures``, ``columns``, ``teacher`` and ``costs`` that it has parameters for.
+        ``signatures``, ``columns``, ``teacher``, ``costs``, ``measured`` and ``proxies`` that it has parameters for.
     kind
         "tabular" for a 2-D float array (these may be joined), "graph" for a `GraphBatch`.
     """
@@ -59,6 +60,8 @@ def make_encoding(
     columns: Sequence[str] | None = None,
     teacher: str | None = None,
     costs: Sequence[str] | None = None,
+    measured: NetworkColumns | None = None,
+    proxies: Sequence[str] | None = None,
     kind: Kind | None = None,
 ) -> Any:
     """Build an encoding from its name.
@@ -73,6 +76,8 @@ def make_encoding(
         Block signatures, which columns of them (default: their default column) and of which teacher.
     costs
         Names of the costs to use; default: all that the space knows.
+    measured, proxies
+        Zero-cost proxies of networks, and which of them to use; default: all.
     kind
         What is wanted; another kind is refused.
 
@@ -107,6 +112,8 @@ def make_encoding(
         "columns": columns,
         "teacher": teacher,
         "costs": tuple(space.block_costs) if costs is None else tuple(costs),
+        "measured": measured,
+        "proxies": proxies,
     }
     parts = [(part, _build(part, space, offer)) for part in names]
     return parts[0][1] if len(parts) == 1 else FeatureUnion(parts)
@@ -138,6 +145,8 @@ def _build(name: str, space: MacroSpace, offer: dict[str, Any]) -> Any:
     wanted = {key: value for key, value in offer.items() if key in inspect.signature(factory).parameters}
     if "signatures" in wanted and wanted["signatures"] is None:
         raise ValueError(f"encoding {name!r} needs block signatures and there are none; pass signatures=")
+    if "measured" in wanted and wanted["measured"] is None:
+        raise ValueError(f"encoding {name!r} needs zero-cost proxies; compute them with `archrank proxies`")
     encoding = factory(space, **wanted)
     encoding.get_feature_names_out()  # tells now, rather than in fit, that a column or a cost is missing
     return encoding
@@ -148,3 +157,4 @@ register_encoding("structure", StructureEncoding)
 register_encoding("graph", GraphEncoding, kind="graph")
 register_encoding("signature", SignatureEncoding)
 register_encoding("cost", CostEncoding)
+register_encoding("proxy", ProxyEncoding)

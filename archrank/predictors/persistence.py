@@ -4,7 +4,8 @@ Format, version 1. ``config.json`` holds ``format`` ("archrank-model"), ``versio
 name and parameters, the parts of its encoding with their parameters, the space, the metrics of the
 signatures in use, the learnt numbers, the SHA-256 of every other file, and ``sha256``, its own (of
 the compact JSON with sorted keys without this entry). ``arrays.safetensors`` holds learnt arrays
-(``state/NAME``) and signature tables (``signature/COLUMN/STAGE``); ``NAME.txt`` holds learnt texts.
+(``state/NAME``), signature tables (``signature/COLUMN/STAGE``) and proxies (``measured/...``);
+``NAME.txt`` holds learnt texts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safetensors.numpy import save as write_arrays
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from archrank.encodings.proxy import NetworkColumns, ProxyEncoding
 from archrank.encodings.registry import encoding_class, encoding_name
 from archrank.encodings.signature import SignatureEncoding
 from archrank.predictors.base import Persistent, State
@@ -74,13 +76,17 @@ def save(model: Pipeline, folder: str | Path) -> Path:
     parts = encoding.transformer_list if isinstance(encoding, FeatureUnion) else [(encoding_name(encoding), encoding)]
     described, metrics = [], {}
     for part_name, part in parts:
-        params = {k: v for k, v in part.get_params(deep=False).items() if k not in ("space", "signatures")}
+        tables = ("space", "signatures", "measured")
+        params = {k: v for k, v in part.get_params(deep=False).items() if k not in tables}
         described.append({"name": part_name, "params": {k: _plain(v, k) for k, v in params.items()}})
         if isinstance(part, SignatureEncoding):
             for column in part.column_names():
                 metrics[column] = asdict(part.signatures.metrics[column])
                 for stage, table in enumerate(part.tables(column)):
                     arrays[f"signature/{column}/{stage}"] = table
+        if isinstance(part, ProxyEncoding):
+            arrays["measured/codes"] = part.measured.codes
+            arrays |= {f"measured/columns/{name}": part.measured.columns[name] for name in part.column_names()}
     contents = {f"{key}.txt": text.encode() for key, text in state.texts.items()}
     contents[_ARRAYS] = write_arrays(arrays)
     config: dict[str, Any] = {
@@ -134,6 +140,10 @@ def _load_encoding(
     cls = encoding_class(part["name"])
     if isinstance(cls, type) and issubclass(cls, SignatureEncoding):
         params["signatures"] = _load_signatures(space, params["teacher"], metrics, arrays)
+    if cls is ProxyEncoding:
+        prefix = "measured/columns/"
+        columns = {key.removeprefix(prefix): v for key, v in arrays.items() if key.startswith(prefix)}
+        params["measured"] = NetworkColumns(arrays["measured/codes"], columns)
     return cls(space, **params)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from archrank.encodings.proxy import NetworkColumns
 from archrank.spaces import MacroSpace
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ class Context:
         Metric to predict (``direction`` "max" or "min", ``bounds`` (lo, hi)), or None.
     signatures
         Block signatures, or None.
+    measured
+        Zero-cost proxies of networks, or None.
     """
 
     space: MacroSpace
     metric: Any
     signatures: SignatureTables | None
+    measured: NetworkColumns | None = None
 
     @property
     def best_value(self) -> float | None:
@@ -120,6 +124,8 @@ def make_predictor(
     columns: Sequence[str] | None = None,
     teacher: str | None = None,
     costs: Sequence[str] | None = None,
+    measured: NetworkColumns | None = None,
+    proxies: Sequence[str] | None = None,
     random_state: int | None = None,
     **params: Any,
 ) -> Pipeline:
@@ -142,6 +148,8 @@ def make_predictor(
         Which signature columns (default: their default column), and of which teacher.
     costs
         Names of the costs to use; default: all that the space knows.
+    measured, proxies
+        Zero-cost proxies of networks (by default those of the benchmark), and names of those to use.
     random_state
         Seed of the regressor, if it draws random numbers.
     **params
@@ -172,7 +180,7 @@ def make_predictor(
 
     base, colon, encoding_name = name.partition(":")
     entry = _entry(base)
-    context = _context(benchmark, metric, signatures)
+    context = _context(benchmark, metric, signatures, measured)
     encoding_name = encoding_name if colon else default_encoding(base, context)
     try:
         if entry.only is not None and encoding_name not in entry.only:
@@ -184,6 +192,8 @@ def make_predictor(
             columns=columns,
             teacher=teacher,
             costs=costs,
+            measured=context.measured,
+            proxies=proxies,
             kind=entry.kind,
         )
     except ValueError as error:
@@ -226,16 +236,20 @@ def _entry(name: str) -> _Entry:
     return _PREDICTORS[name]
 
 
-def _context(benchmark: Any, metric: str | None, signatures: SignatureTables | None) -> Context:
+def _context(
+    benchmark: Any, metric: str | None, signatures: SignatureTables | None, measured: NetworkColumns | None
+) -> Context:
     if isinstance(benchmark, MacroSpace):
         if metric is not None:
             raise ValueError(f"metric {metric!r} needs a benchmark that holds it; a space alone has no metrics")
-        return Context(benchmark, None, signatures)
+        return Context(benchmark, None, signatures, measured)
     metrics = benchmark.metrics
     chosen = benchmark.default_metric if metric is None else metric
     if chosen not in metrics:
         raise ValueError(f"unknown metric {chosen!r}; there are {', '.join(metrics)}")
-    return Context(benchmark.space, metrics[chosen], benchmark.signatures if signatures is None else signatures)
+    signatures = benchmark.signatures if signatures is None else signatures
+    measured = NetworkColumns.of_benchmark(benchmark) if measured is None else measured
+    return Context(benchmark.space, metrics[chosen], signatures, measured)
 
 
 # -- the predictors of archrank ---------------------------------------------------------------

@@ -57,6 +57,9 @@ def register(app: typer.Typer) -> None:
     app.command()(distill)
     app.command()(finetune)
     app.command()(merge)
+    from archrank.train_ground_truth.measure_commands import register as register_measurements
+
+    register_measurements(app)  # it shares the options defined here
 
 
 def train(
@@ -305,7 +308,7 @@ def _teacher(text: str, recipe: Recipe, store: Store, place: Place) -> TeacherRe
     if folder:
         source = Store(folder)
         record = source.read(rest)
-        if record is None or "code" not in record:
+        if record is None or "variant" not in record:
             raise typer.BadParameter(f"--teacher: {folder} has no network {rest!r}; its keys: {source.keys()[:2]}, ...")
         source.weights(rest)
         return TeacherRef(tuple(record["code"]), record["seed"], folder)
