@@ -155,7 +155,7 @@ def test_report_table_and_files(report, tmp_path):
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(report.table())
     text = console.export_text()
-    for part in ("noise ceiling 0.", "reproducibility 0.", "5 constant", "Kendall tau [95 %]", "regret@10 [%]"):
+    for part in ("noise ceiling 0.", "reproducibility 0.", "5 constant", "95 % interval", "acc [%]"):
         assert part in text
     report.save(tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [

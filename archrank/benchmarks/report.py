@@ -173,30 +173,31 @@ class Report:
 
         unit = f" [{self.metric.unit}]" if self.metric.unit else ""
         better = "higher" if self.metric.direction == "max" else "lower"
+        trials = self.rows["trial"].nunique()
+        headings = ("train", "tau", "95 % interval", "Spearman", "tau top 10 %", "precision 10 %", "regret@10")
         table = Table(
             title=f"{self.benchmark}: {self.metric.name}{unit} of {self.n_networks} networks ({better} is better), "
-            f"{self.n_test} test",
+            f"Kendall's tau on {self.n_test} test networks, mean over {trials} random splits",
             caption=self.noise_text(),
             box=box.SIMPLE_HEAD,
         )
         for name in ("predictor", "encoding"):
             table.add_column(name, no_wrap=True)
-        for name in ("train", "Kendall tau [95 %]", "Spearman", "tau in top 10 %", "precision 10 %"):
-            table.add_column(name, justify="right")
-        for name in (f"regret@10{unit}", f"RMSE{unit}", "fit s"):
-            table.add_column(name.replace("[", r"\["), justify="right")
-        table.add_column("remarks")
+        for name in (*headings, "RMSE", "fit s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("remarks" if self.summary()["failures"].any() else "")
         last = None
         for row in self.summary().to_dict("records"):
             if last not in (None, row["predictor"]):
                 table.add_section()
             last = row["predictor"]
-            interval = f" [{row['kendall_tau_low']:.3f}, {row['kendall_tau_high']:.3f}]" if row["trials"] > 1 else ""
+            interval = f"{row['kendall_tau_low']:.3f} to {row['kendall_tau_high']:.3f}" if row["trials"] > 1 else ""
             table.add_row(
                 row["predictor"],
                 row["encoding"],
                 str(row["n_train"]),
-                f"{row['kendall_tau_mean']:.3f}{interval}".replace("[", r"\["),
+                f"{row['kendall_tau_mean']:.3f}",
+                interval,
                 *(f"{row[k]:.3f}" for k in ("spearman_mean", "tau_top10_mean", "precision_top10pct_mean")),
                 *(f"{row[k]:.3g}" for k in ("regret_at_10_mean", "rmse_mean", "fit_seconds_median")),
                 _remarks(row),
