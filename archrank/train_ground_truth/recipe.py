@@ -229,14 +229,14 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     """
     text = str(name_or_file)
     if text in list_recipes():
-        content = (resources.files("archrank.train_ground_truth") / "recipes" / f"{text}.toml").read_text("utf-8")
+        content = (resources.files("archrank.train_ground_truth") / "recipes" / f"{text}.toml").read_bytes()
     elif Path(text).is_file():
-        content = Path(text).read_text("utf-8")
+        content = Path(text).read_bytes()
     else:
         raise RecipeError(f"no recipe {text!r}; give a TOML file or one of: {', '.join(list_recipes())}")
     try:
-        data = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {text} is not valid TOML: {error}") from None
     data.setdefault("name", Path(text).stem)
     return recipe_from_dict(data)
