@@ -10,12 +10,13 @@ import torch
 from tiny import TINY, Note, Train, Weigh, lines, table_bytes, values
 
 from archrank.train_ground_truth import load_images
+from archrank.train_ground_truth.attempt import portable
 from archrank.train_ground_truth.data import DataError
 from archrank.train_ground_truth.jobs import TrainJob
 from archrank.train_ground_truth.launch import CampaignError, Setup, run_jobs
 from archrank.train_ground_truth.recipe import recipe_from_dict
-from archrank.train_ground_truth.store import Store
-from archrank.train_ground_truth.workers import portable, worker_device
+from archrank.train_ground_truth.store import Store, StoreError
+from archrank.train_ground_truth.workers import worker_device
 
 
 @pytest.fixture
@@ -122,6 +123,12 @@ def test_images_that_cannot_be_used_end_the_run_with_their_own_error(setup, stor
     with pytest.raises(DataError, match="wants 900"):
         run_jobs([Note("a", log), Note("b", log)], Setup(greedy, setup.data_path, "cpu"), store, workers=2)
     assert lines(log) == []
+
+
+def test_images_that_changed_since_the_store_was_opened_are_refused(setup, store, log):
+    store.images = "0" * 64
+    with pytest.raises(StoreError, match=r"has changed: .* holds results on images 000000000000, now they are"):
+        run_jobs([Note("a", log)], setup, store)
 
 
 def test_errors_that_cannot_travel_say_the_same():

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from archrank.train_ground_truth.attempt import attempt, load_images, portable
 from archrank.train_ground_truth.contract import Job, Outcome, Setup, keys_of
 from archrank.train_ground_truth.ledger import CampaignError
 from archrank.train_ground_truth.store import Store, StoreError
-from archrank.train_ground_truth.workers import attempt, portable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ class RayTasks:
         self._setup = replace(setup, device="cuda" if on_gpu else "cpu")
         self._store = store
         # A reference inside a list is not fetched until the worker asks, which it does once per process.
-        self._images = [self._ray.put(setup.images())]
+        self._images = [self._ray.put(load_images(setup, store))]
         self._carried: dict[Need, Any] = {}
         self._claims: dict[str, ExitStack] = {}
         self._running: dict[Any, Job] = {}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-import traceback
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from archrank.train_ground_truth.contract import Job, Outcome, Records, Setup, keys_of
-from archrank.train_ground_truth.files import DISK_FULL, StoreError, unwritable
+from archrank.train_ground_truth.attempt import attempt_claimed, load_images, portable
+from archrank.train_ground_truth.contract import Job, Outcome, Setup
 from archrank.train_ground_truth.ledger import CampaignError
 from archrank.train_ground_truth.store import Store
 
@@ -41,43 +39,6 @@ def worker_device(device: str, index: int, cuda_devices: int) -> str:
     if device == "cuda":
         raise ValueError("device 'cuda' was asked for, but torch sees no CUDA device; use auto or cpu")
     return "cpu" if device == "auto" else device
-
-
-def attempt(job: Job, setup: Setup, data: Any, store: Records) -> Outcome:
-    """Run a job and say how it ended."""
-    try:
-        job.run(setup, data, store)
-    except StoreError as error:
-        return Outcome("fatal", error=error)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return Outcome("fatal", error=unwritable(Path(error.filename or setup.data_path), error))
-        return Outcome("memory" if out_of_memory(error) else "error", traceback.format_exc())
-    return Outcome("done")
-
-
-def attempt_claimed(job: Job, setup: Setup, data: Any, store: Store) -> Outcome:
-    """`attempt`, unless somebody else works on the job or has done it."""
-    keys = keys_of(job)
-    try:
-        with store.claim(*keys) as mine:
-            if mine:
-                return attempt(job, setup, data, store)
-    except StoreError as error:
-        return Outcome("fatal", error=error)
-    return Outcome("made" if all(store.read(key) is not None for key in keys) else "held")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on the CPU or on a GPU."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    # torch's allocator for the CPU, and CUDA outside torch's allocator, raise plain RuntimeErrors.
-    return isinstance(error, RuntimeError) and any(
-        text in str(error) for text in ("can't allocate memory", "CUDA error: out of memory")
-    )
 
 
 def _cuda_devices() -> int:
@@ -109,7 +70,7 @@ class ThisProcess:
     def wait(self, timeout: float | None) -> list[tuple[Job, Outcome]]:
         assert self._job is not None
         if self._data is None:
-            self._data = self._setup.place(self._setup.images())
+            self._data = self._setup.place(load_images(self._setup, self._store))
         job, self._job = self._job, None
         return [(job, attempt_claimed(job, self._setup, self._data, self._store))]
 
@@ -254,7 +215,8 @@ def _serve(pipe: Connection, setup: Setup, folder: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
-        data, store = setup.place(setup.images()), Store(folder)
+        store = Store(folder)
+        data = setup.place(load_images(setup, store))
         while True:
             job = pipe.recv()
             pipe.send(_WORKING)
@@ -263,16 +225,6 @@ def _serve(pipe: Connection, setup: Setup, folder: Path) -> None:
         return
     except Exception as error:
         pipe.send(Outcome("fatal", error=portable(error)))
-
-
-def portable(error: Exception) -> Exception:
-    """The error, or one that says the same if it cannot travel between processes."""
-    try:
-        if str(pickle.loads(pickle.dumps(error))) == str(error):
-            return error
-    except Exception:
-        pass
-    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,79 @@
+"""One attempt at a job, inside whatever process works on it."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archrank.train_ground_truth.contract import Job, Outcome, Records, Setup, keys_of
+from archrank.train_ground_truth.files import DISK_FULL, StoreError, unwritable
+from archrank.train_ground_truth.store import Store
+
+if TYPE_CHECKING:
+    from archrank.train_ground_truth.data import Images
+
+
+def load_images(setup: Setup, store: Store) -> Images:
+    """The images of `setup`, if they are those of the store.
+
+    Raises
+    ------
+    StoreError
+        If they have changed since the store was opened.
+    """
+    images = setup.images()
+    if images.sha256 != store.images:
+        raise StoreError(
+            f"{setup.data_path} has changed: {store.folder} holds results on images {store.images[:12]}, "
+            f"now they are {images.sha256[:12]}; restore them or give another --out"
+        )
+    return images
+
+
+def attempt(job: Job, setup: Setup, data: Any, store: Records) -> Outcome:
+    """Run a job and say how it ended."""
+    try:
+        job.run(setup, data, store)
+    except StoreError as error:
+        return Outcome("fatal", error=error)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return Outcome("fatal", error=unwritable(Path(error.filename or setup.data_path), error))
+        return Outcome("memory" if out_of_memory(error) else "error", traceback.format_exc())
+    return Outcome("done")
+
+
+def attempt_claimed(job: Job, setup: Setup, data: Any, store: Store) -> Outcome:
+    """`attempt`, unless somebody else works on the job or has done it."""
+    keys = keys_of(job)
+    try:
+        with store.claim(*keys) as mine:
+            if mine:
+                return attempt(job, setup, data, store)
+    except StoreError as error:
+        return Outcome("fatal", error=error)
+    return Outcome("made" if all(store.read(key) is not None for key in keys) else "held")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the CPU or on a GPU."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # torch's allocator for the CPU, and CUDA outside torch's allocator, raise plain RuntimeErrors.
+    return isinstance(error, RuntimeError) and any(
+        text in str(error) for text in ("can't allocate memory", "CUDA error: out of memory")
+    )
+
+
+def portable(error: Exception) -> Exception:
+    """The error, or one that says the same if it cannot travel between processes."""
+    try:
+        if str(pickle.loads(pickle.dumps(error))) == str(error):
+            return error
+    except Exception:
+        pass
+    return RuntimeError(f"{type(error).__name__}: {error}")
