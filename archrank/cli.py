@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archrank.train_ground_truth.commands import register
+from archrank.train_ground_truth import commands, measure_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,8 @@ def predict(
         typer.echo(frame.to_csv(index=False), nl=False)
 
 
-register(app)
+commands.register(app)
+measure_commands.register(app)
 
 
 # -- helpers ----------------------------------------------------------------------------------

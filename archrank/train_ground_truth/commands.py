@@ -57,9 +57,6 @@ def register(app: typer.Typer) -> None:
     app.command()(distill)
     app.command()(finetune)
     app.command()(merge)
-    from archrank.train_ground_truth.measure_commands import register as register_measurements
-
-    register_measurements(app)  # it shares the options defined here
 
 
 def train(
