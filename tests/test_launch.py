@@ -154,6 +154,18 @@ def test_launchers_that_are_not_there(setup, store, log, monkeypatch):
         run_jobs([Note("a", log)], setup, store, launcher="ray")
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_several_networks_at_once_on_a_gpu_change_nothing(setup, store, tmp_path):
+    on_gpu = Setup(setup.recipe, setup.data_path, "cuda")
+    jobs = [Train((a, b)) for a in (0, 20) for b in (3, 41)]
+    other = Store.create(tmp_path / "two", setup.recipe, store.images)
+    run_jobs(jobs, on_gpu, store)
+    run_jobs(jobs, on_gpu, other, workers=2)
+    assert table_bytes(other.folder) == table_bytes(store.folder)
+    assert {record["host"]["device"] for record in other.read_all().values()} == {"cuda"}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::ResourceWarning")
 def test_ray_with_a_node_killed_in_the_middle_gives_what_local_workers_give(setup, store, tmp_path, monkeypatch):
