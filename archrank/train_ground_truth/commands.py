@@ -32,7 +32,9 @@ class Launcher(StrEnum):
 RecipeArg = Annotated[str, typer.Argument(help="Packaged recipe (blox-mini, ...) or a TOML file.")]
 DataOpt = Annotated[
     Path,
-    typer.Option("--data", help="Folder or tar of train/CLASS/* and test/CLASS/*, or a CIFAR binary archive."),
+    typer.Option(
+        "--data", help="Folder or tar of train/CLASS/* and test/CLASS/*; a CIFAR binary archive; or cifar10, cifar100."
+    ),
 ]
 OutOpt = Annotated[Path, typer.Option("--out", help="Store: a folder with one record per network; made if need be.")]
 DeviceOpt = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
