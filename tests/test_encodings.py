@@ -251,12 +251,12 @@ def test_the_whole_space_encodes_without_a_loop(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("onehot", {}, "unknown encoding 'onehot'; there are cost, graph, one_hot, signature, structure"),
+        ("onehot", {}, "unknown encoding 'onehot'; there are cost, graph, one_hot, proxy, signature, structure"),
         ("signature", {}, "needs block signatures"),
         ("cost", {}, "space 'named' knows no costs"),
         ("graph+one_hot", {}, "'graph' cannot be joined"),
         ("one_hot+one_hot", {}, "names a part twice"),
-        ("graph", {"kind": "tabular"}, "'graph' does not suit here; cost, one_hot, signature, structure do"),
+        ("graph", {"kind": "tabular"}, "'graph' does not suit here; cost, one_hot, proxy, signature, structure do"),
         ("signature", {"signatures": "made", "columns": ("kl",)}, "unknown signature column 'kl'; there are nsr, acc"),
     ],
 )

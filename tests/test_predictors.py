@@ -313,7 +313,7 @@ def test_default_encodings(toy: GroundTruth) -> None:
     ("name", "options", "message"),
     [
         ("dona", {}, "unknown predictor 'dona'; there are donna, gbdt, gcn, hant"),
-        ("gbdt:onehot", {}, "unknown encoding 'onehot'; there are cost, one_hot, signature, structure"),
+        ("gbdt:onehot", {}, "unknown encoding 'onehot'; there are cost, one_hot, proxy, signature, structure"),
         ("gbdt:graph", {}, "encoding 'graph' does not suit here"),
         ("gcn:one_hot", {}, "encoding 'one_hot' does not suit here; graph do"),
         ("hant:cost", {}, "encoding 'cost' does not suit here; signature do"),

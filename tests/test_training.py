@@ -166,7 +166,7 @@ def test_distillation_with_logits_follows_the_teacher(pictures):
         {
             **TINY,
             "space": {**TINY["space"], "width": 8},
-            "training": {"epochs": 20, "batch_size": 8},
+            "training": {"epochs": 20, "batch_size": 8, "weights": "last"},
             "kd": {"alpha": 1},
         }
     )
@@ -221,7 +221,7 @@ def test_the_probe_separates_what_features_separate(recipe, data, distilled):
     teacher, blocks = distilled
     record = probe_one([4, 4], [blocks[0][4], blocks[1][4]], recipe, 0, data=data, teacher=teacher)
     assert record["variant"] == "probe"
-    assert record["metrics"]["test_acc"] > 80  # colours survive random convolutions; chance is 33
+    assert record["metrics"]["test_acc"] > 60  # blocks of an untrained teacher; chance is 33
 
 
 def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from archrank.encodings.proxy import NetworkColumns
 from archrank.spaces import MacroSpace
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+    from archrank.encodings.proxy import NetworkColumns
     from archrank.encodings.signature import SignatureTables
 
 Kind = Literal["tabular", "graph"]
@@ -243,6 +243,8 @@ def _context(
         if metric is not None:
             raise ValueError(f"metric {metric!r} needs a benchmark that holds it; a space alone has no metrics")
         return Context(benchmark, None, signatures, measured)
+    from archrank.encodings.proxy import NetworkColumns
+
     metrics = benchmark.metrics
     chosen = benchmark.default_metric if metric is None else metric
     if chosen not in metrics:
