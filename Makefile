@@ -11,6 +11,7 @@ test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: .venv/installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,ray]"
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: .venv/installed

@@ -310,7 +310,7 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def main() -> None:
-    """Entry point: wrong input ends in one line and exit code 2, Ctrl-C in 130."""
+    """Entry point: wrong input ends in one line and exit code 2, a campaign that lost jobs in 1, Ctrl-C in 130."""
     try:
         code = app(standalone_mode=False)  # a closed pipe ends it quietly with exit code 1
     except (KeyboardInterrupt, typer.Abort):
@@ -320,8 +320,14 @@ def main() -> None:
         if message is None:
             raise
         print(f"archrank: {message}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if _is_campaign_error(error) else 2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_campaign_error(error: Exception) -> bool:
+    from archrank.train_ground_truth.ledger import CampaignError
+
+    return isinstance(error, CampaignError)
 
 
 def _wrong_input(error: Exception) -> str | None:
@@ -331,7 +337,7 @@ def _wrong_input(error: Exception) -> str | None:
         text = f"{text} (see archrank --help)" if "--help" not in text else text
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, ValueError):
+    elif isinstance(error, ValueError) or _is_campaign_error(error):
         text = str(error)
     else:
         return None

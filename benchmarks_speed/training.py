@@ -25,7 +25,7 @@ from archrank.train_ground_truth.distillation import _candidate, _fit
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, ConvBeforeNorm, build_network
 from archrank.train_ground_truth.recipe import recipe_from_dict
-from archrank.train_ground_truth.runtime import generator
+from archrank.train_ground_truth.runtime import generator, reproducible
 
 SPACE = blox()
 CPU = torch.device("cpu")
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    compare_training(arguments.rounds)
-    where_time_goes()
-    compare_distillation(arguments.rounds)
+    with reproducible(CPU):  # one thread, and malloc as the training module sets it, for both sides
+        compare_training(arguments.rounds)
+        where_time_goes()
+        compare_distillation(arguments.rounds)

@@ -11,7 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from archrank.train_ground_truth import distill, load_images, losses, prepare_data, run_many, train_one
 from archrank.train_ground_truth.batches import evaluate
+from archrank.train_ground_truth.contract import Setup
 from archrank.train_ground_truth.finetune import assemble, finetune_one, probe_one
+from archrank.train_ground_truth.jobs import DistillJob, TeacherRef
 from archrank.train_ground_truth.network import ConvNormRelu, Stage
 from archrank.train_ground_truth.recipe import recipe_from_dict
 from archrank.train_ground_truth.runtime import generator
@@ -222,6 +224,25 @@ def test_the_probe_separates_what_features_separate(recipe, data, distilled):
     record = probe_one([4, 4], [blocks[0][4], blocks[1][4]], recipe, 0, data=data, teacher=teacher)
     assert record["variant"] == "probe"
     assert record["metrics"]["test_acc"] > 60  # blocks of an untrained teacher; chance is 33
+
+
+def test_blocks_that_do_not_fit_together_are_distilled_apart(pictures, recipe, data, tmp_path, monkeypatch):
+    """Only the block that does not fit alone is left over."""
+    calls = []
+
+    def small_device(teacher, stage, group, *args, **options):
+        calls.append(list(group))
+        if len(group) > 2 or 7 in group:
+            raise torch.OutOfMemoryError
+        return distill(teacher, stage, group, *args, **options)
+
+    monkeypatch.setattr("archrank.train_ground_truth.jobs.distill", small_device)
+    store = Store.create(tmp_path / "s", recipe, data.sha256)
+    job = DistillJob(1, (0, 3, 5, 7, 9), TeacherRef((4, 4), 0, None))
+    with pytest.raises(torch.OutOfMemoryError):
+        job.run(Setup(recipe, str(pictures), "cpu"), data, store)
+    assert sorted(r["block"] for r in store.read_all().values()) == [0, 3, 5, 9]
+    assert calls[0] == [0, 3, 5, 7, 9]
 
 
 def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):

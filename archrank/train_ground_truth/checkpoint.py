@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from archrank.train_ground_truth.files import write_atomically
 
 # Epochs shorter than this are not worth a file each.
 _EVERY_SECONDS = 20.0
@@ -59,15 +61,11 @@ class Checkpoint:
         """Write the state after `epoch` epochs, if the last file is old enough."""
         if self.file is None or time.monotonic() - self._last < _EVERY_SECONDS:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"epoch": epoch, "rng": rng.get_state(), "curves": curves, "best": best, "belongs_to": self.belongs_to}
-        part_file = self.file.with_name(f".{self.file.name}.{os.getpid()}.part")
-        try:
-            torch.save(state, part_file)
-            os.replace(part_file, self.file)
-        finally:
-            part_file.unlink(missing_ok=True)
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_atomically(self.file, content.getvalue())
         self._last = time.monotonic()
 
     def remove(self) -> None:

@@ -45,7 +45,14 @@ SeedsOpt = Annotated[str, typer.Option("--seeds", help="Comma-separated training
 FastOpt = Annotated[
     bool, typer.Option("--fast", help="Allow algorithms that do not repeat to the bit; the records say so.")
 ]
-WorkersOpt = Annotated[int, typer.Option("--workers", min=1, help="Processes; on a CPU one per core.")]
+WorkersOpt = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Processes: one per core on a CPU; several share a GPU. With Ray: networks at once per GPU.",
+    ),
+]
 LauncherOpt = Annotated[
     Launcher, typer.Option("--launcher", help="local, or ray: the Ray cluster that runs already (RAY_ADDRESS).")
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from numpy.typing import ArrayLike
 
 from archrank.train_ground_truth.batches import DeviceData
@@ -158,21 +159,38 @@ class DistillJob:
         return block_key(self.teacher.name, self.stage, block, self.seed)
 
     def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
-        """Distil the blocks that have no record yet and write theirs."""
-        missing = [b for b in self.blocks if store.read(self._key(b)) is None]
-        records = distill(
-            self.teacher.load(setup, data, store),
-            self.stage,
-            missing,
-            setup.recipe,
-            self.seed,
-            data=data,
-            columns=self.columns,
-            keep_weights=self.keep_weights,
-            fast=self.fast,
-        )
-        for block, record in zip(missing, records, strict=True):
-            store.write(self._key(block), record)
+        """Distil the blocks that have no record yet and write theirs.
+
+        Where they do not fit into memory together, half of them at a time.
+        """
+        teacher = self.teacher.load(setup, data, store)
+        groups = [[b for b in self.blocks if store.read(self._key(b)) is None]]
+        too_large: Exception | None = None
+        while groups:
+            group = groups.pop()
+            try:
+                records = distill(
+                    teacher,
+                    self.stage,
+                    group,
+                    setup.recipe,
+                    self.seed,
+                    data=data,
+                    columns=self.columns,
+                    keep_weights=self.keep_weights,
+                    fast=self.fast,
+                )
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                middle = len(group) // 2
+                if middle:
+                    groups += [group[:middle], group[middle:]]
+                else:
+                    too_large = error
+                continue
+            for block, record in zip(group, records, strict=True):
+                store.write(self._key(block), record)
+        if too_large is not None:
+            raise too_large
 
 
 @dataclass(frozen=True)
