@@ -31,12 +31,14 @@ def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
     algorithms with a fixed order of sums. `fast` allows all algorithms and lets cuDNN try them out.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic
+    benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if device.type == "cpu":
         torch.set_num_threads(1)
         _keep_freed_memory()
     torch.use_deterministic_algorithms(not fast)
+    memory.fill_uninitialized_memory = False  # 7 % of a step, and nothing here reads such memory
     torch.backends.cudnn.benchmark = fast
     try:
         yield
@@ -44,6 +46,7 @@ def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = benchmark
+        memory.fill_uninitialized_memory = fill
 
 
 @cache
