@@ -145,7 +145,8 @@ class UserTable:
         if space is not None and space.stages != len(columns):
             raise TableError(
                 f"{self.path}: {len(columns)} stage columns ({', '.join(columns)}), "
-                f"but space {space.name!r} has {space.stages} stages"
+                f"but space {space.name!r} has {space.stages} stages; give one column per stage, "
+                f"stage_0 to stage_{space.stages - 1}, or name the space that the table belongs to"
             )
         ids = _whole(texts)
         if space is None:
