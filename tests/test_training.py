@@ -191,8 +191,11 @@ def test_kd_top_k_is_a_variant_of_its_own(pictures):
     plan = recipe_from_dict({**TINY, "kd": {"top_k": 1}})
     part = prepare_data(load_images(pictures, 8), plan, "cpu")
     teacher = Teacher("t", initialised_network([4, 4], plan, 0, torch.device("cpu")))
-    record = train_one([0, 0], plan, 0, "cpu", data=part, teacher=teacher)
-    assert record["variant"] == "distilled-topk"
+    records = [train_one([0, 0], plan, 0, "cpu", data=part, teacher=teacher, top_k=k) for k in (False, True)]
+    assert [r["variant"] for r in records] == ["distilled", "distilled-topk"]
+    assert records[0]["metrics"] != records[1]["metrics"]
+    with pytest.raises(ValueError, match="top_k needs a teacher"):
+        train_one([0, 0], plan, 0, "cpu", data=part, top_k=True)
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ class TrainJob:
             data.mean.device,
             data=data,
             teacher=None if self.teacher is None else self.teacher.load(setup, data, store),
+            top_k=self.top_k,
             keep_weights=self.keep_weights,
             checkpoint=store.checkpoint(self.key),
             fast=self.fast,

@@ -59,6 +59,7 @@ def train_one(
     *,
     data: DeviceData,
     teacher: Teacher | None = None,
+    top_k: bool = False,
     keep_weights: bool = False,
     checkpoint: Path | None = None,
     fast: bool = False,
@@ -75,6 +76,8 @@ def train_one(
         From `prepare_data`, on the same device.
     teacher
         Its logits on the same augmented images are learnt as the recipe's ``[kd]`` says.
+    top_k
+        Keep only as many of the teacher's largest probabilities as ``[kd] top_k`` says.
     keep_weights
         Put the tested weights into the record under ``weights`` (a state dict on the CPU).
     checkpoint
@@ -91,11 +94,13 @@ def train_one(
     and ``host`` (seconds, versions, device).
     """
     place = resolve_device(device)
-    variant = "normal" if teacher is None else "distilled-topk" if recipe.kd.top_k else "distilled"
+    if top_k and (teacher is None or not recipe.kd.top_k):
+        raise ValueError("top_k needs a teacher and a recipe whose [kd] top_k is above 0")
+    variant = "normal" if teacher is None else "distilled-topk" if top_k else "distilled"
     clock = Clock()
     with reproducible(place, fast):
         net = initialised_network(code, recipe, seed, place)
-        loss = hard_labels(recipe) if teacher is None else _soft_labels(recipe, teacher.network)
+        loss = hard_labels(recipe) if teacher is None else _soft_labels(recipe, teacher.network, top_k)
         metrics, status = fit(
             net,
             recipe,
@@ -167,14 +172,14 @@ def hard_labels(recipe: Recipe) -> Loss:
     return lambda x, logits, y: F.cross_entropy(logits, y, label_smoothing=smoothing)
 
 
-def _soft_labels(recipe: Recipe, teacher: BloxNetwork) -> Loss:
+def _soft_labels(recipe: Recipe, teacher: BloxNetwork, top_k: bool) -> Loss:
     spec = recipe.kd
     teacher.eval()
 
     def loss(x: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():
             target = teacher(x)
-        if spec.top_k:
+        if top_k:
             return kd_topk(logits, target, y, spec.alpha, spec.temperature, spec.top_k)
         return kd(logits, target, y, spec.alpha, spec.temperature)
 

@@ -1,0 +1,103 @@
+"""The whole way on the command line: from pictures to a table to a report."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from archrank.benchmarks.catalogue import load_benchmark
+from archrank.cli import app
+
+RECIPE = """
+name = "tiny"
+[space]
+stages = 2
+width = 4
+image_size = 8
+classes = 3
+[data]
+train = 48
+val = 12
+[training]
+epochs = 1
+batch_size = 16
+[kd]
+top_k = 2
+[distill]
+epochs = 1
+batch_size = 16
+norm_batches = 2
+"""
+
+
+def run(*arguments: object) -> dict:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory, pictures):
+    """A store with every kind of record, and the table made of it."""
+    home = tmp_path_factory.mktemp("campaign")
+    recipe, archs, store = home / "tiny.toml", home / "archs.csv", home / "store"
+    recipe.write_text(RECIPE)
+    codes = [(a, b) for a in (0, 3, 7, 11) for b in (0, 7, 20)]
+    pd.DataFrame(codes, columns=["stage_0", "stage_1"]).to_csv(archs, index=False)
+    images = ("--data", pictures, "--device", "cpu", "--out", store)
+    some = ("--archs", archs)
+    blocks = ("--blocks", "0,3,7,11,20")
+    run("train", recipe, *images, *some, "--seeds", "0,1")
+    run("distill", recipe, *images, "--teacher", "3-7", *blocks, "--keep-weights")
+    run("distill", recipe, *images, "--teacher", "untrained:3-7", *blocks, "--columns", "nsr,kl")
+    run("train", recipe, *images, *some, "--teacher", "3-7")
+    run("train", recipe, *images, *some, "--teacher", "3-7", "--top-k")
+    run("finetune", recipe, *images, *some, "--blocks-from", store, "--teacher", "3-7-s0", "--epochs", "0,1,probe")
+    run("proxies", recipe, *images, *some)
+    run("latency", recipe, "--out", store, "--device", "cpu", *some, *blocks, "--repeats", "2")
+    table = home / "table"
+    run("merge", store, "--out", table)
+    return recipe, images, table
+
+
+def test_the_table_holds_every_way_of_training(campaign):
+    table = load_benchmark(campaign[2])
+    assert len(table) == 12
+    assert set(table.variants) == {"normal", "distilled", "distilled-topk", "finetuned-0", "finetuned-1", "probe"}
+    for variant in table.variants:
+        assert (table.values("test_acc", variant=variant) >= 0).all()
+    assert {"nwot", "log_synflow", "latency_ms_cpu"} <= set(table.metrics)
+
+
+def test_the_table_holds_signatures_of_both_teachers(campaign):
+    signatures = load_benchmark(campaign[2]).signatures
+    assert signatures.teachers == ("3-7-s0", "untrained-3-7-s0")
+    assert {"nsr", "mse", "acc_change", "ce_change", "kl", "params", "flops", "latency_ms_cpu"} <= set(
+        signatures.columns
+    )
+    known = signatures.table("kl", teacher="untrained-3-7-s0")[1]
+    assert pd.notna(known[[0, 3, 7, 11, 20]]).all()
+    assert pd.isna(known[1])
+
+
+def test_proxies_are_features_of_a_report(campaign):
+    report = run("report", campaign[2], "--predictors", "gbdt:structure+proxy", "--n-train", "8", "--trials", "2")
+    assert report["rows"][0]["failures"] <= 2
+    assert report["rows"][0]["kendall_tau_mean"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--teacher", "3-7-9"), "names 3 blocks, the space has 2 stages"),
+        (("--teacher", "3-99"), "block id 99 is out of range"),
+        (("--teacher", "3-7", "--columns", "psnr"), "no signature 'psnr'"),
+        (("--teacher", "3-7", "--stages", "2"), "2 is out of range, expected 0 to 1"),
+    ],
+)
+def test_wrong_requests_name_the_cure(campaign, arguments, message):
+    recipe, images, _ = campaign
+    result = CliRunner().invoke(app, [*map(str, ("distill", recipe, *images)), *arguments])
+    assert result.exit_code != 0
+    assert message in result.output + str(result.exception)
