@@ -287,6 +287,15 @@ def test_fast_says_so_in_the_record(recipe, data):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
+@pytest.mark.slow  # the compiler takes a minute
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_training_gives_nearly_the_same_numbers(recipe, data):
+    plain = train_one([3, 7], recipe, 0, "cpu", data=data)
+    compiled = train_one([3, 7], recipe, 0, "cpu", data=data, compiled=True)
+    assert compiled["host"]["compiled"]
+    assert compiled["metrics"]["train_loss"][0] == pytest.approx(plain["metrics"]["train_loss"][0], rel=1e-3)
+
+
 class _Syncs(TorchDispatchMode):
     """Counts operations that make a GPU's host wait."""
 

@@ -85,6 +85,7 @@ def train(
     launcher: LauncherOpt = Launcher.local,
     keep_weights: KeepOpt = False,
     fast: FastOpt = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile; pays on GPUs.")] = False,
     json_: JsonOpt = False,
 ) -> None:
     """Train networks and record their accuracies: the ground truth.
@@ -105,7 +106,11 @@ def train(
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
     source = _teacher(teacher, plan, store, place) if teacher else None
-    jobs = [TrainJob(tuple(row), seed, source, top_k, keep_weights, fast) for seed in numbers for row in codes.tolist()]
+    jobs = [
+        TrainJob(tuple(row), seed, source, top_k, keep_weights, fast, compiled)
+        for seed in numbers
+        for row in codes.tolist()
+    ]
     run(jobs, plan, store, place, "training")
     _report_networks(jobs, store, recipe, json_)
 

@@ -84,6 +84,7 @@ class TrainJob:
     top_k: bool = False
     keep_weights: bool = False
     fast: bool = False
+    compiled: bool = False
 
     @property
     def key(self) -> str:
@@ -119,6 +120,7 @@ class TrainJob:
             keep_weights=self.keep_weights,
             checkpoint=store.checkpoint(self.key),
             fast=self.fast,
+            compiled=self.compiled,
         )
         store.write(self.key, record)
 
