@@ -1,0 +1,5 @@
+"""Search methods that ask for networks and are told their values."""
+
+from archrank.search.random import RandomSearch
+
+__all__ = ["RandomSearch"]
