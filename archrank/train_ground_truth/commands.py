@@ -319,8 +319,10 @@ def _teacher(text: str, recipe: Recipe, store: Store, place: Place) -> TeacherRe
     if folder:
         source = Store(folder)
         record = source.read(rest)
-        if record is None or "variant" not in record:
-            raise typer.BadParameter(f"--teacher: {folder} has no network {rest!r}; its keys: {source.keys()[:2]}, ...")
+        if record is None or record.get("variant") != "normal":  # a teacher's name stands for normal training
+            raise typer.BadParameter(
+                f"--teacher: {folder} has no network {rest!r} trained from scratch; give a key such as normal-3-14-s0"
+            )
         source.weights(rest)
         return TeacherRef(tuple(record["code"]), record["seed"], folder)
     teacher = TeacherRef(_one_code(text, recipe.build_space()), 0, str(store.folder))
