@@ -1,5 +1,6 @@
 """Search methods that ask for networks and are told their values."""
 
+from archrank.search.base import Search, SearchExhaustedError
 from archrank.search.random import RandomSearch
 
-__all__ = ["RandomSearch"]
+__all__ = ["RandomSearch", "Search", "SearchExhaustedError"]
