@@ -12,6 +12,7 @@ import typer
 from archrank._console import emit, progress, show
 from archrank.benchmarks import commands as benchmark_commands
 from archrank.benchmarks import export_command
+from archrank.studies import commands as study_commands
 from archrank.train_ground_truth import commands, measure_commands
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def predict(
 
 app.add_typer(benchmark_commands.app, name="benchmarks")
 export_command.register(app)
+study_commands.register(app)
 commands.register(app)
 measure_commands.register(app)
 

@@ -10,9 +10,9 @@ from archrank.ground_truth import GroundTruth
 from archrank.spaces import MacroSpace
 
 
-def seed_counts(table: GroundTruth, variant: str = "normal") -> dict[int, int]:
-    """How many networks have each number of seeds, by rising number of seeds (default metric)."""
-    n_seeds = np.isfinite(table.seed_values(variant=variant)).sum(axis=1)
+def seed_counts(table: GroundTruth, variant: str = "normal", metric: str | None = None) -> dict[int, int]:
+    """How many networks have each number of seeds, by rising number of seeds; `metric` as in `values`."""
+    n_seeds = np.isfinite(table.seed_values(metric, variant)).sum(axis=1)
     numbers, networks = np.unique(n_seeds[n_seeds > 0], return_counts=True)
     return {int(n): int(k) for n, k in zip(numbers, networks, strict=True)}
 

@@ -1,0 +1,61 @@
+"""The command ``archrank study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from archrank._console import emit, progress, show
+from archrank.studies.registry import list_studies
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(study)
+
+
+def study(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(list_studies())}.", metavar="NAME")],
+    benchmark: Annotated[
+        str, typer.Argument(help="A bundled name, a folder, or PREFIX:PATH such as blox:FOLDER.", metavar="BENCHMARK")
+    ] = "blox-mini",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions: under a minute.")] = False,
+    metric: Annotated[str | None, typer.Option(help="Metric in question; default: the benchmark's own.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Repetitions of what is drawn at random.")] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Train for real by this recipe, where the study can.", metavar="RECIPE")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Images for --train, as for `archrank train`.", metavar="PATH")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is left to chance.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for text, tables, pictures and JSON.", metavar="DIR")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")] = False,
+) -> None:
+    """Answer one question of the field on a table; the first line says on which data.
+
+    Examples:
+
+      archrank study distillation --quick
+
+      archrank study signatures my-table --out signatures
+
+      archrank study finetune blox:release --json
+    """
+    from archrank.studies.registry import run_study
+
+    given = {"metric": metric, "trials": trials, "train": train, "data": data}
+    options = {key: value for key, value in given.items() if value is not None}
+    with progress() as advance:
+        result = run_study(name, benchmark, quick=quick, seed=seed, progress=advance, **options)
+    if out is not None:
+        result.save(out)
+    if as_json:
+        emit(result.to_json())
+    else:
+        for part in (result.data, "", result.title, result.question, "", result.text):
+            show(part)
+    if out is not None:
+        typer.echo(f"written to {out}", err=True)
