@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import archrank
+from archrank._curves import curve_column
 from archrank.benchmarks.facts import coverage, seed_counts
 from archrank.benchmarks.verify import check_table, verify
 from archrank.ground_truth import GroundTruth, Metric, Signatures
@@ -164,7 +165,34 @@ def test_records_that_may_lack_or_equal_each_other_do_not_fail():
     assert failed(spoil(table, assembled)) == {}
     bare = spoil(table, lambda f: copy_record(3, 43)(f).drop(columns=CURVES))
     assert failed(bare) == {}  # two equal accuracies may be chance, and the figure says so
-    assert "not looked for" in check_table(bare)[3].figure
+    assert check_table(bare)[3].figure == "not comparable: it has no curves, and equal metrics may be chance"
+
+
+@pytest.mark.parametrize("arrays", [False, True], ids=["lists", "arrays"])
+def test_masked_epochs_hide_no_copies(arrays):
+    def masked(frame):
+        curves = np.stack(frame["val_acc_curve"]).astype(np.float32)
+        curves[:, 0] = np.nan
+        return frame.assign(val_acc_curve=curve_column(curves) if arrays else list(curves))
+
+    def found(change=None):
+        return failed(spoil(spoil(table, change), masked, first_epoch_masked=[0, 1]))
+
+    table = make(40)
+    key, other = table.space.keys(table.codes)[[3, 9]]
+    assert found() == {}
+    assert found(copy_record(3, 43))["seeds"].startswith(f"{key} seed 0 and {key} seed 1 have equal")
+    assert found(copy_record(3, 49))["copies"].startswith(f"{key} seed 0 and {other} seed 1 have equal")
+
+
+def test_curves_without_any_value_are_not_comparable():
+    table = make(40)
+    part = spoil(table, lambda f: f.assign(train_loss_curve=[[], *f["train_loss_curve"][1:]]))
+    assert check_table(part)[3].figure == "none among 79 records; 1 not comparable"
+    none = spoil(table, lambda f: copy_record(3, 43)(f).assign(train_loss_curve=[[]] * len(f)))
+    assert failed(none) == {}
+    text = "not comparable: no record has a value in each of its curves, and equal metrics may be chance"
+    assert [c.figure for c in check_table(none)[2:4]] == [f"2 per network; {text}", text]
 
 
 def test_completeness():

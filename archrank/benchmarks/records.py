@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archrank._curves import Floats, stacked
 from archrank.ground_truth import GroundTruth
 
 _TIMES = ("s", "ms")  # units of what the clock decides, not the training
@@ -32,20 +35,31 @@ def network_keys(table: GroundTruth) -> pd.Series[str]:
 
 
 def fingerprints(table: GroundTruth) -> pd.Series[str]:
-    """What training decided of every record, as one text; empty where there is nothing to compare.
+    """What training decided of every record, as a digest; empty where there is nothing to compare.
 
     Left out are costs that the code decides, what was measured apart, times, failed trainings, and networks that were
-    tested as they were assembled (an empty curve): their numbers need not depend on the seed.
+    tested as they were assembled (a curve that is empty): their numbers need not depend on the seed. Epochs that are
+    masked count as equal to each other.
     """
     frame = table.frame
     apart = {*table.space.block_costs, *table.provenance.get("measured_apart", ())}
     decided = [m.name for m in table.metrics.values() if m.name not in apart and m.unit not in _TIMES]
-    values = frame[decided].to_numpy(np.float64, na_value=np.nan)
-    curves = zip(*(frame[name] for name in table.curve_names), strict=True)
-    usable = trained_rows(table) & np.isfinite(frame[table.default_metric].to_numpy(np.float64, na_value=np.nan))
-    texts = [""] * len(frame)
-    for row, cells in enumerate(curves):
-        parts = [np.atleast_1d(np.asarray(cell, dtype=np.float64)) for cell in cells]
-        if usable[row] and all(len(part) and np.isfinite(part).all() for part in parts):
-            texts[row] = b"|".join(part.tobytes() for part in (values[row], *parts)).hex()
-    return pd.Series(texts, dtype=str)
+    comparable = trained_rows(table) & np.isfinite(frame[table.default_metric].to_numpy(np.float64, na_value=np.nan))
+    comparable &= bool(table.curve_names)
+    digests = [
+        hashlib.blake2b(row, digest_size=16) for row in _one_nan(frame[decided].to_numpy(np.float64, na_value=np.nan))
+    ]
+    for name in table.curve_names:
+        rows = np.flatnonzero(frame[name].notna())
+        curves = _one_nan(stacked(frame[name].iloc[rows]))
+        recorded = np.zeros(len(frame), dtype=np.bool_)
+        recorded[rows] = np.isfinite(curves).any(axis=1)
+        comparable &= recorded
+        for row, curve in zip(rows, curves, strict=True):
+            digests[row].update(curve)
+    return pd.Series([d.hexdigest() if c else "" for d, c in zip(digests, comparable, strict=True)], dtype=str)
+
+
+def _one_nan(values: Floats) -> Floats:
+    """A copy in C order whose NaN are one bit pattern."""
+    return np.where(np.isnan(values), np.nan, values).astype(values.dtype, order="C", copy=False)

@@ -176,8 +176,9 @@ def _repetitions(table: GroundTruth) -> tuple[Check, Check]:
     seeds = f"{seeds_text(seed_counts(table))} per network"
     made = fingerprints(table)
     if made.eq("").all():
-        untold = "; without curves, equal values may be chance"
-        return Check("seeds", True, seeds + untold), Check("copies", True, f"not looked for{untold}")
+        curves = "no record has a value in each of its curves" if table.curve_names else "it has no curves"
+        untold = f"not comparable: {curves}, and equal metrics may be chance"
+        return Check("seeds", True, f"{seeds}; {untold}"), Check("copies", True, untold)
     records = pd.DataFrame(
         {
             "made": made,
@@ -186,13 +187,14 @@ def _repetitions(table: GroundTruth) -> tuple[Check, Check]:
             "name": record_names(table),
         }
     )[made != ""]
+    others = f"; {len(made) - len(records):,} not comparable" if len(records) < len(made) else ""
     own = records.groupby(["made", "network", "variant"], sort=False)["name"].agg(list)
     shared = own.groupby("made", sort=False).agg(list)
     within = (f"{' and '.join(n)} have equal metrics and curves" for n in own if len(n) > 1)
     between = (f"{' and '.join(n[0] for n in g)} have equal metrics and curves" for g in shared if len(g) > 1)
     return (
         _first(within, "seeds", f"{seeds}, all different"),
-        _first(between, "copies", f"none among {len(records):,} records"),
+        _first(between, "copies", f"none among {len(records):,} records{others}"),
     )
 
 
