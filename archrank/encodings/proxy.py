@@ -51,7 +51,7 @@ class NetworkColumns:
         first, then that of another metric in the same unit and direction (``val_acc`` of ``test_acc``), then one
         whose name ends alike. Of each network it is the curve of its first seed.
         """
-        name = _curve_of(benchmark, metric)
+        name = curve_of(benchmark, metric)
         if name is None:
             return None
         values = benchmark.curves(name)
@@ -90,7 +90,9 @@ class NetworkColumns:
         return table[at].astype(np.float32)
 
 
-def _curve_of(benchmark: Any, metric: Any) -> str | None:
+def curve_of(benchmark: Any, metric: Any) -> str | None:
+    """Name of the curve that tells of a `Metric`, None if a `GroundTruth` has none; see `NetworkColumns.of_curve`."""
+
     def like(name: str) -> int:
         base = name.removesuffix("_curve")
         other = benchmark.metrics.get(base)
