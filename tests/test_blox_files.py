@@ -331,6 +331,8 @@ def test_wrong_sets_of_files(folder, tmp_path):
     (folder / "blox-base-1.csv").write_bytes((folder / "blox-base-0.csv").read_bytes())
     with pytest.raises(TableError, match="both hold base of seed 0; give one of them"):
         blox.read(folder)
+    with pytest.raises(TableError, match=r"both hold info; give one of them"):
+        blox.read([folder / "blox-info.csv", folder / "blox-info.csv"])
     other = folder / "blox-base-12.csv"
     other.write_bytes(other.read_bytes().replace(b"cifar100", b"cifar10"))
     with pytest.raises(TableError, match="the one is of dataset 'cifar100', the other of 'cifar10'"):

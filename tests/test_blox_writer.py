@@ -23,7 +23,7 @@ from archrank.benchmarks.formats.blox_header import read_header
 from archrank.benchmarks.formats.blox_names import METRICS, latency_metric
 from archrank.benchmarks.formats.blox_types import pack, unpack
 from archrank.cli import app
-from archrank.ground_truth import GroundTruth, TableError
+from archrank.ground_truth import GroundTruth, Metric, TableError
 
 
 def types(path):
@@ -226,6 +226,7 @@ def test_what_no_released_file_can_say_is_refused(tmp_path, toy, nas_bench_macro
     gap[3, 2] = np.nan
     for other, coding, text in (
         (rebuilt(table, val_acc_curve=gap), "csv", "val_top1 of network .* lacks epoch 2"),
+        (with_latencies("latency_ms_cpu"), "csv", "two latencies of device 'cpu': latency_cpu and latency_ms_cpu"),
         (toy, "csv", "is of toy-space; only BLOX with 2 or 3 stages has released files"),
         (archrank.load_benchmark(f"nas-bench-macro:{nas_bench_macro_file}"), "csv", "only BLOX"),
         (table, "pickle", "unknown format 'pickle'; expected blox or csv"),
@@ -234,6 +235,21 @@ def test_what_no_released_file_can_say_is_refused(tmp_path, toy, nas_bench_macro
         with pytest.raises(TableError, match=text):
             blox_writer.write(other, tmp_path / "x", coding)
     assert not (tmp_path / "x").exists()
+
+
+def test_latencies_by_any_name_are_written(tmp_path):
+    blox_writer.write(with_latencies("latency_ms_gpu_b64", "zcu102_latency_mean", "latency"), tmp_path)
+    back = blox.read(tmp_path)
+    assert archrank.Queries(back).devices.keys() == {"cpu", "gpu_b64", "zcu102", "latency"}
+    assert back.values("latency_zcu102").tolist() == [2.0] * 8
+
+
+def with_latencies(*names):
+    """A release with further latencies: 1, 2, 3 and so on."""
+    table = release()
+    frame = table.frame.assign(**{name: float(i) for i, name in enumerate(names, 1)})
+    metrics = table.metrics | {name: Metric(name, "min") for name in names}
+    return GroundTruth.from_frame(table.space, frame, metrics, name="t", provenance=table.provenance)
 
 
 def test_incomplete_networks_are_left_out_of_the_files_that_they_cannot_fill(tmp_path):

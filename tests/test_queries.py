@@ -193,6 +193,23 @@ def test_device_names_in_all_tables():
     assert archrank.Queries(one).latency([1]) == 2.0
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "device"),
+    [
+        ("latency_cpu", "latency_ms_cpu", "cpu"),
+        ("cpu_latency", "latency:cpu", "cpu"),
+        ("latency_ms", "latency", "latency"),
+    ],
+)
+def test_two_latencies_of_one_device(first, second, device):
+    space = MacroSpace.from_blocks([["a", "b"]])
+    frame = pd.DataFrame({"stage_0": [0, 1], first: [1.0, 2.0], second: [3.0, 4.0]})
+    metrics = {name: Metric(name, "min") for name in (first, second)}
+    query = archrank.Queries(GroundTruth.from_frame(space, frame, metrics, name="t"))
+    with pytest.raises(TableError, match=f"two latencies of device '{device}': {first} and {second}; give"):
+        query.latency([0], device)
+
+
 def test_costs_that_only_the_table_knows():
     space = MacroSpace.from_blocks([["a", "b"]])
     frame = pd.DataFrame({"stage_0": [0, 1], "params": [1.5, 2.5]})

@@ -6,18 +6,15 @@ computed once and kept, so that every later question is a look-up, 91,125 networ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from archrank.benchmarks.answers import Answer, Answers, Seed
+from archrank.benchmarks.latencies import latency_columns
 from archrank.ground_truth import TableError
 from archrank.spaces import BloxSpace
-
-# latency, latency_DEVICE, latency_ms_DEVICE; DEVICE_latency, DEVICE_latency_mean.
-_LATENCY = re.compile(r"latency(?:[_:](?:ms_)?(?P<after>.+))?|(?P<before>.+)_latency(?:_mean)?")
 
 
 class Queries(Answers):
@@ -168,8 +165,7 @@ class Queries(Answers):
     @property
     def devices(self) -> dict[str, str]:
         """Column of each device whose latency the table has, by the device's name."""
-        found = {name: _LATENCY.fullmatch(name) for name in self.bench.metrics}
-        return {m["after"] or m["before"] or "latency": name for name, m in found.items() if m}
+        return latency_columns(self.bench)
 
     def latency(
         self, codes: ArrayLike, device: str | None = None, seed: Seed = "mean", variant: str = "normal"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,11 @@ from archrank.benchmarks.formats.blox_fault import tested_epoch
 from archrank.benchmarks.formats.blox_header import COLUMNS, HASH, Header, Part
 from archrank.benchmarks.formats.blox_names import CURVES, ENVIRONMENT, NUMBERS
 from archrank.benchmarks.formats.blox_space import network_digests
+from archrank.benchmarks.latencies import latency_columns
 from archrank.ground_truth import GroundTruth
 from archrank.spaces import BloxSpace
 from archrank.spaces.blox_hashes import STORED
 
-_LATENCY = re.compile(r"latency_(?:ms_)?(.+)")
 _DATASETS = {10: "cifar10", 100: "cifar100"}
 
 
@@ -58,7 +57,7 @@ def export(table: GroundTruth) -> Iterator[Columns]:
     Raises
     ------
     TableError
-        If the table is not of BLOX with 2 or 3 stages, or has curves with gaps.
+        If the table is not of BLOX with 2 or 3 stages, or has curves with gaps or two latencies of one device.
     """
     space = table.space
     if not isinstance(space, BloxSpace) or space.stages not in STORED:
@@ -78,9 +77,8 @@ def export(table: GroundTruth) -> Iterator[Columns]:
     if params is not None and flops is not None:
         vectors = np.array([[c[0] + c[1] for c in v] for v in space.arch_vectors(table.codes)], dtype=np.int64)
         yield from part("info", {"params": params, "flops": flops, "arch_vec": vectors})
-    for name in table.metrics:
-        if found := _LATENCY.fullmatch(name):
-            yield from part("bench", {"latency": table.values(name)}, device=found[1])
+    for device, name in latency_columns(table).items():
+        yield from part("bench", {"latency": table.values(name)}, device=device)
 
 
 def _trainings(table: GroundTruth, seed: int, part: Any) -> Iterator[Columns]:

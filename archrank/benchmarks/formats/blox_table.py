@@ -73,8 +73,8 @@ def _check_places(contents: Sequence[Content]) -> None:
         h = content.header
         first = seen.setdefault((h.part, h.seed, h.device), content)
         if first is not content:
-            which = f"seed {h.seed}" if h.device is None else f"device {h.device!r}"
-            raise TableError(f"{first.path} and {content.path}: both hold {h.part} of {which}; give one of them")
+            of = f" of seed {h.seed}" if h.seed is not None else f" of device {h.device!r}" if h.device else ""
+            raise TableError(f"{first.path} and {content.path}: both hold {h.part}{of}; give one of them")
 
 
 def _common(contents: Sequence[Content], field: str) -> Any:
