@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, hypergeom
+from scipy.stats import hypergeom
 
 from archrank.ground_truth import GroundTruth, TableError
 from archrank.spaces import Codes, MacroSpace
 from archrank.studies.base import Progress, Study, data_line
+from archrank.studies.cells import is_uniform
+from archrank.studies.statistics import Estimate, Floats, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Floats = NDArray[np.float64]
 
 COSTS = ("params", "flops")
 _BUDGETS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -78,48 +78,23 @@ def run(
                 "train some with: archrank train RECIPE --archs FILE"
             )
     pairs = _pairs(bench.space, codes, score, uniform, costs, tolerance)
+    matched = mean_of(pairs["difference"].dropna().to_numpy(), seed, 999 if quick else 9999)
+    row = {"tolerance": tolerance, "uniform_networks": matched.n, **matched.columns("difference")}
     tables = {
         "budgets": _budgets(score, uniform, costs, target.sign),
         "top": _top(score, uniform),
-        "matched": _matched(pairs["difference"].dropna().to_numpy(), tolerance, seed, 999 if quick else 9999),
+        "matched": pd.DataFrame([row]),
         "pairs": pairs,
     }
-    more = f"{int(uniform.sum())} of them uniform"
     return Study(
         name="macro-vs-cell",
         title="Uniform against non-uniform networks at equal cost",
         question=_QUESTION,
-        data=data_line(bench, target.name, more),
+        data=data_line(bench, target.name, f"{int(uniform.sum())} of them uniform"),
         tables=tables,
-        text=_text(tables, uniform, f"{target.name}{f' [{target.unit}]' if target.unit else ''}"),
+        text=_text(tables, matched, tolerance, target.name),
         figures={"fronts": lambda figure: _draw(figure, target.sign * score, target.sign, uniform, costs, target.name)},
     )
-
-
-def is_uniform(space: MacroSpace, codes: Codes) -> NDArray[np.bool_]:
-    """Which networks repeat one cell, bool ``(n,)``; `codes` are canonical.
-
-    A cell is the block of a stage. Where the space has groups of stages it is a whole group, of which a shorter
-    group takes the beginning.
-
-    Raises
-    ------
-    TableError
-        If the stages do not offer the same blocks.
-    """
-    grouped = {s for start, stop in space.groups for s in range(start, stop)}
-    parts = sorted([*space.groups, *((s, s + 1) for s in range(space.stages) if s not in grouped)])
-    start, stop = max(parts, key=lambda part: part[1] - part[0])
-    same = np.ones(len(codes), dtype=bool)
-    for first, last in parts:
-        offered, cell = space.blocks[first:last], space.blocks[start : start + last - first]
-        if offered != cell:
-            raise TableError(
-                f"stages {first} to {last - 1} and {start} to {stop - 1} of space {space.name!r} offer different "
-                "blocks, so that no cell can be repeated; choose a table whose stages offer the same, such as blox-mini"
-            )
-        same &= (codes[:, first:last] == codes[:, start : start + last - first]).all(axis=1)
-    return same
 
 
 def _costs(bench: GroundTruth, there: NDArray[np.bool_]) -> dict[str, Floats]:
@@ -216,44 +191,30 @@ def _pairs(
     )
 
 
-def _matched(differences: Floats, tolerance: float, seed: int, resamples: int) -> pd.DataFrame:
-    """Mean difference with its 95 % bootstrap interval over the uniform networks."""
-    low = high = np.nan
-    if len(differences) > 1:
-        rng = np.random.default_rng(seed)
-        found = bootstrap((differences,), np.mean, n_resamples=resamples, method="percentile", rng=rng)
-        low, high = found.confidence_interval
-    mean = differences.mean() if len(differences) else np.nan
-    row = {"tolerance": tolerance, "uniform_networks": len(differences), "difference": mean, "low": low, "high": high}
-    return pd.DataFrame([row])
+_VERDICTS = {
+    1: "non-uniform networks are better at equal cost",
+    0: "on average the two do not differ at equal cost, as far as this table tells",
+    -1: "uniform networks are better at equal cost",
+}
 
 
-def _text(tables: dict[str, pd.DataFrame], uniform: NDArray[np.bool_], what: str) -> str:
-    matched, top, budgets = tables["matched"].iloc[0], tables["top"], tables["budgets"]
+def _text(tables: dict[str, pd.DataFrame], matched: Estimate, tolerance: float, metric: str) -> str:
+    top, budgets = tables["top"], tables["budgets"]
     widest = budgets.iloc[-1]
     both = budgets[budgets["budget"] == widest["budget"]].dropna(subset="difference")
     wins, fair = int((both["difference"] > 0).sum()), int((both["difference_as_many"] > 0).sum())
-    if np.isnan(matched["low"]):
-        verdict = "too few uniform networks have non-uniform ones of their cost for an interval"
-    elif matched["low"] > 0:
-        verdict = "non-uniform networks are better at equal cost"
-    elif matched["high"] < 0:
-        verdict = "uniform networks are better at equal cost"
-    else:
-        verdict = "on average the two do not differ at equal cost, as far as this table tells"
     return (
-        f"At equal cost (both within {matched['tolerance']:.0%}), {matched['uniform_networks']:.0f} uniform networks "
-        f"were each compared with the mean of the non-uniform ones: the difference in {what}, non-uniform less "
-        f"uniform, is {matched['difference']:+.2f} ({matched['low']:+.2f} to {matched['high']:+.2f}, 95 % bootstrap): "
-        f"{verdict}.\n\n"
-        f"What a search wants is the best network, and there are far more non-uniform ones to choose from. Of "
-        f"{len(both)} budgets on {widest['budget']} together, the best network is non-uniform in {wins}; among as "
-        f"many non-uniform networks as there are uniform ones (mean over all draws) it would be in {fair}. Without a "
-        f"limit the best uniform network has {widest['best_uniform']:.2f}, the best non-uniform one "
+        f"At equal cost (within {tolerance:.0%}), {matched.n} uniform networks were each compared with the mean of "
+        f"the non-uniform ones: the difference in {metric}, non-uniform less uniform and positive where non-uniform "
+        f"is better, is {matched:+.2f}: {_VERDICTS[matched.decided]}.\n\n"
+        f"What a search wants is the best network, and there are more non-uniform ones to choose from. Of {len(both)} "
+        f"budgets on {widest['budget']}, the best network is non-uniform in {wins}; among as many non-uniform "
+        f"networks as there are uniform ones (mean over all draws) it would be in {fair}. Without a limit the best "
+        f"uniform network has {widest['best_uniform']:.2f}, the best non-uniform one "
         f"{widest['best_non_uniform']:.2f}, the best of as many {widest['best_of_as_many_non_uniform']:.2f}.\n\n"
         f"Of the best {top['networks'][2]} networks (top {top['top'][2]:.0%}), {top['non_uniform_share'][2]:.1%} are "
-        f"non-uniform; of all, {1 - uniform.mean():.1%}. Bests are taken of measured values, so that chance between "
-        f"training seeds favours the larger kind; the comparison with as many networks is free of that."
+        f"non-uniform; of all, {top['non_uniform_share'].iloc[-1]:.1%}. Bests are taken of measured values, so that "
+        f"chance between training seeds favours the larger kind; the comparison with as many networks is free of that."
     )
 
 
@@ -269,4 +230,8 @@ def _draw(
             best = sign * np.maximum.accumulate(sign * values[kind][order])
             panel.step(cost[kind][order], best, where="post", color=colour, label=f"best {label}")
         panel.set(xlabel=cost_name, ylabel=name)
+        if sign > 0:  # the worst twentieth is left out of view, which would squeeze the fronts
+            panel.set_ylim(bottom=float(np.quantile(values, 0.05)))
+        else:
+            panel.set_ylim(top=float(np.quantile(values, 0.95)))
         panel.legend(fontsize="small")
