@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archrank.ground_truth import GroundTruth
 
 Progress = Callable[[int, int, str], None]
+Draw = Callable[["Figure"], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Study:
     data: str
     tables: Mapping[str, pd.DataFrame]
     text: str
-    figures: Mapping[str, Callable[[Figure], None]]
+    figures: Mapping[str, Draw]
     environment: Mapping[str, str] = field(default_factory=lambda: _environment())
 
     def to_json(self) -> dict[str, Any]:

@@ -30,6 +30,10 @@ def study(
     data: Annotated[
         Path | None, typer.Option(help="Images for --train, as for `archrank train`.", metavar="PATH")
     ] = None,
+    networks: Annotated[int | None, typer.Option(min=1, help="How many networks --train trains.", metavar="N")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Store of --train, where a killed run goes on; default: none.", metavar="DIR")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is left to chance.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for text, tables, pictures and JSON.", metavar="DIR")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")] = False,
@@ -46,7 +50,7 @@ def study(
     """
     from archrank.studies.registry import run_study
 
-    given = {"metric": metric, "trials": trials, "train": train, "data": data}
+    given = {"metric": metric, "trials": trials, "train": train, "data": data, "networks": networks, "store": store}
     options = {key: value for key, value in given.items() if value is not None}
     with progress() as advance:
         result = run_study(name, benchmark, quick=quick, seed=seed, progress=advance, **options)

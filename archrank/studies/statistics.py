@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from archrank.benchmarks.metrics import kendall
+from archrank.benchmarks.noise import MIN_REPEATED
+from archrank.ground_truth import GroundTruth
 
 Floats = NDArray[np.float64]
 
@@ -24,18 +26,18 @@ class Estimate:
     value, low, high
         The estimate and the ends of its percentile bootstrap interval; NaN where there is too little to resample.
     n
-        Number of networks, or trials, that it rests on.
+        Number of networks, or trials, that it rests on; 0 where not told.
 
     Examples
     --------
-    >>> f"{Estimate(0.5, 0.25, 0.75, 9):+.2f}"
+    >>> f"{Estimate(0.5, 0.25, 0.75):+.2f}"
     '+0.50 (95 % +0.25 to +0.75)'
     """
 
     value: float
     low: float
     high: float
-    n: int
+    n: int = 0
 
     @property
     def decided(self) -> int:
@@ -52,6 +54,11 @@ class Estimate:
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
+def estimate_of(row: Any, name: str) -> Estimate:
+    """The estimate that `Estimate.columns` put into a row of a table, by `name`."""
+    return Estimate(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]))
+
+
 def mean_of(values: Floats, seed: int = 0, resamples: int = 9999) -> Estimate:
     """Mean of values ``(n,)`` of independent networks or trials."""
     return _bootstrapped((values,), np.mean, seed, resamples, vectorized=True)
@@ -60,6 +67,18 @@ def mean_of(values: Floats, seed: int = 0, resamples: int = 9999) -> Estimate:
 def tau_of(a: Floats, b: Floats, seed: int = 0, resamples: int = 999) -> Estimate:
     """Kendall's tau-b between two values of the same networks, ``(n,)`` each; networks are resampled."""
     return _bootstrapped((a, b), kendall, seed, resamples)
+
+
+def tau_between_seeds(bench: GroundTruth, metric: str, seed: int = 0, resamples: int = 999) -> Estimate | None:
+    """Tau between the two seeds that most networks share: what two equal trainings agree. None below 10 networks."""
+    values = bench.seed_values(metric)
+    there = np.isfinite(values).astype(np.int64)
+    shared = np.triu(there.T @ there, 1)
+    if shared.max() < MIN_REPEATED:
+        return None
+    first, second = np.unravel_index(shared.argmax(), shared.shape)
+    both = values[np.isfinite(values[:, [first, second]]).all(axis=1)]
+    return tau_of(both[:, first], both[:, second], seed, resamples)
 
 
 def tau_gain(a: Floats, b: Floats, target: Floats, seed: int = 0, resamples: int = 999) -> Estimate:

@@ -1,0 +1,248 @@
+"""Does training with a teacher's logits beat training alone?
+
+Knowledge distillation (Hinton et al., 2015) mixes the labels with the teacher's answers. The question is asked of the
+same networks with the same seeds, so that what a network or a seed is worth cancels out of the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import rankdata
+
+from archrank.encodings.proxy import curve_of
+from archrank.ground_truth import GroundTruth, Metric, TableError
+from archrank.studies.base import Draw, Progress, Study, data_line
+from archrank.studies.drawing import draw_intervals
+from archrank.studies.needs import need_variants
+from archrank.studies.statistics import Floats, estimate_of, mean_of, tau_between_seeds, tau_of
+from archrank.studies.wording import target_spec, unit_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUESTION = "Does learning from a teacher's logits give better networks than labels alone, and does it rank them alike?"
+_COMMAND = "archrank train RECIPE --data IMAGES --archs N --teacher ARCH --out store"
+_QUARTERS = ("worst quarter", "second quarter", "third quarter", "best quarter")
+
+
+def run(
+    bench: GroundTruth,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    metric: str | None = None,
+    train: str | None = None,
+    data: str | Path | None = None,
+    networks: int | None = None,
+    store: str | Path | None = None,
+) -> Study:
+    """Compare every variant ``distilled...`` with normal training of the same networks and seeds.
+
+    Parameters
+    ----------
+    bench, quick, seed, progress
+        As in `archrank.studies.run_study`.
+    metric
+        By default the table's default metric.
+    train, data, networks, store
+        Train so many random networks both ways by this recipe on these images, and study them in place of
+        `bench`; see `archrank.studies.train_distilled.train_both_ways`.
+
+    Raises
+    ------
+    TableError
+        Where the table has no distilled networks, or none of them was trained normally with the same seed.
+    """
+    if train is not None:
+        from archrank.studies.train_distilled import train_both_ways
+
+        count = networks or (6 if quick else 20)
+        bench = train_both_ways(train, data, count, store=store, seed=seed, progress=progress)
+    variants = need_variants(bench, "distillation", "distilled.*", "networks trained with a teacher", _COMMAND)
+    target, resamples = bench.metric(metric), 499 if quick else 1999
+    seeds = tau_between_seeds(bench, target.name, seed, resamples)
+    differences, rankings, curves = [], [], []
+    for step, variant in enumerate(variants):
+        if progress is not None:
+            progress(step, len(variants), variant)
+        normal, distilled = _pairs(bench, target.name, variant)
+        differences += [{"variant": variant} | row for row in _differences(normal, distilled, target, seed)]
+        tau = tau_of(normal, distilled, seed, resamples)
+        rankings.append(
+            {"variant": variant, "n_networks": tau.n, **tau.columns("kendall_tau")}
+            | ({} if seeds is None else {"n_reproduced": seeds.n, **seeds.columns("reproducibility_tau")})
+            | {"normal_std": float(normal.std()), "distilled_std": float(distilled.std())}
+        )
+        curves += [{"variant": variant} | row for row in _curves(bench, target, variant, seed)]
+    tables = {"difference": pd.DataFrame(differences), "ranking": pd.DataFrame(rankings)}
+    if curves:
+        tables["curves"] = pd.DataFrame(curves)
+    extent = ", ".join(f"{r.variant} {r.n_networks}" for r in tables["ranking"].itertuples())
+    return Study(
+        "distillation",
+        "Distillation against normal training",
+        QUESTION,
+        data_line(bench, target.name, f"networks trained both ways with the same seed: {extent}"),
+        tables,
+        _text(tables, target),
+        _figures(tables, target),
+    )
+
+
+def _pairs(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats]:
+    """Normal and distilled values of the networks that have both, means over their common seeds, ``(n,)`` each."""
+    normal, distilled = bench.seed_values(metric), bench.seed_values(metric, variant)
+    both = np.isfinite(normal) & np.isfinite(distilled)
+    there = both.any(axis=1)
+    if not there.any():
+        raise TableError(
+            f"study 'distillation': no network of table {bench.name!r} has {metric} both of variant 'normal' and of "
+            f"{variant!r} with the same seed; train the same --archs and --seeds with and without --teacher"
+        )
+    means = [np.nanmean(np.where(both, v, np.nan)[there], axis=1) for v in (normal, distilled)]
+    return means[0], means[1]
+
+
+def _differences(normal: Floats, distilled: Floats, target: Metric, seed: int) -> list[dict[str, Any]]:
+    # Quarters by the mean of both trainings: quarters by the normal value alone would hold networks that were unlucky
+    # in it at the bottom, and distillation would seem to help them (regression to the mean).
+    level = rankdata(target.sign * (normal + distilled), method="ordinal") - 1
+    quarter = 4 * level // len(level)
+    groups = [("all", quarter >= 0), *((name, quarter == i) for i, name in enumerate(_QUARTERS))]
+    rows = []
+    for name, chosen in groups:
+        if not chosen.any():
+            continue
+        difference = (distilled - normal)[chosen]
+        rows.append(
+            {
+                "networks": name,
+                "n_networks": len(difference),
+                "normal_mean": float(normal[chosen].mean()),
+                "distilled_mean": float(distilled[chosen].mean()),
+                **mean_of(difference, seed).columns("difference"),
+                "share_better": float((target.sign * difference > 0).mean()),
+            }
+        )
+    return rows
+
+
+def _curves(bench: GroundTruth, target: Metric, variant: str, seed: int) -> list[dict[str, Any]]:
+    """Mean of each epoch over the trainings that have it both ways, with the interval of the paired difference."""
+    name = curve_of(bench, target)
+    if name is None:
+        return []
+    pairs = [[bench.curves(name, s, v).astype(np.float64) for v in ("normal", variant)] for s in bench.seeds]
+    pairs = [pair for pair in pairs if min(curve.shape[1] for curve in pair)]  # a seed without curves has no epochs
+    epochs = min((curve.shape[1] for pair in pairs for curve in pair), default=0)
+    rows = []
+    for epoch in range(epochs):
+        a, b = (np.concatenate([pair[way][:, epoch] for pair in pairs]) for way in (0, 1))
+        there = np.isfinite(a) & np.isfinite(b)
+        if there.any():
+            difference = mean_of((b - a)[there], seed)
+            means = {"normal_mean": float(a[there].mean()), "distilled_mean": float(b[there].mean())}
+            rows.append(
+                {"curve": name, "epoch": epoch + 1, "n_trainings": difference.n}
+                | means
+                | difference.columns("difference")
+            )
+    return rows
+
+
+def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
+    parts = []
+    for ranking in tables["ranking"].to_dict("records"):
+        variant = str(ranking["variant"])
+        of_variant = {name: table[table["variant"] == variant] for name, table in tables.items()}
+        rows = of_variant["difference"].set_index("networks")
+        whole = rows.reset_index().to_dict("records")[0]
+        parts += [_verdict(variant, whole, target), _by_level(rows.drop(index="all"), target)]
+        parts.append(_alike(ranking))
+        if "curves" in tables and len(of_variant["curves"]):
+            parts.append(_over_epochs(of_variant["curves"]))
+    return "\n\n".join(parts)
+
+
+def _verdict(variant: str, row: Mapping[Any, Any], target: Metric) -> str:
+    change = estimate_of(row, "difference")
+    verdicts = {1: "beats normal training", -1: "is worse than normal training"}
+    verdict = verdicts.get(change.decided * target.sign, "is neither shown to beat normal training nor to be worse")
+    return (
+        f"Distillation ({variant}) {verdict}: mean {target.name} changes by {change:{target_spec(target)}}"
+        f"{unit_text(target)}, from {row['normal_mean']:.2f} to {row['distilled_mean']:.2f}; "
+        f"{row['share_better']:.0%} of {row['n_networks']} networks are better with it."
+    )
+
+
+def _by_level(quarters: pd.DataFrame, target: Metric) -> str:
+    changes = [estimate_of(row, "difference") for _, row in quarters.iterrows()]
+    each = "; ".join(f"{n} {c:{target_spec(target)}}" for n, c in zip(quarters.index, changes, strict=True))
+    text = f"Change of each quarter of the networks, by the mean of both trainings: {each}."
+    worst, best = changes[0], changes[-1]
+    if worst.low <= best.high and best.low <= worst.high:
+        return f"{text} The intervals of the worst and the best quarter overlap: who gains more is not decided."
+    more = "worst" if target.sign * (worst.value - best.value) > 0 else "best"
+    return f"{text} The {more} quarter gains more; the intervals of the worst and the best do not overlap."
+
+
+def _alike(ranking: Mapping[Any, Any]) -> str:
+    tau = estimate_of(ranking, "kendall_tau")
+    text = f"Both ways rank the {ranking['n_networks']} networks with Kendall's tau {tau:.3f}."
+    if "reproducibility_tau" not in ranking:
+        return f"{text} Too few networks have a second seed to say what tau two normal trainings have."
+    seeds = estimate_of(ranking, "reproducibility_tau")
+    if tau.high < seeds.low:
+        verdict = "distillation changes the ranking by more than another seed does"
+    elif tau.low > seeds.high:
+        verdict = "the two ways, which share their seed, agree better than that"
+    else:
+        verdict = "the intervals overlap, so that no change of ranking beyond that of another seed is shown"
+    between = f"Two normal trainings with different seeds have {seeds:.3f} on {ranking['n_reproduced']} networks"
+    return f"{text} {between}; {verdict}."
+
+
+def _over_epochs(curve: pd.DataFrame) -> str:
+    first, last = curve.iloc[0], curve.iloc[-1]
+    return (
+        f"Per epoch ({last['curve']}, {last['n_trainings']} trainings each way) the change is "
+        f"{estimate_of(first, 'difference'):+.3g} after epoch {first['epoch']} and "
+        f"{estimate_of(last, 'difference'):+.3g} after epoch {last['epoch']}."
+    )
+
+
+def _figures(tables: Mapping[str, pd.DataFrame], target: Metric) -> Mapping[str, Draw]:
+    def by_level(figure: Figure) -> None:
+        title, x = "Change by distillation, with 95 % intervals", f"{target.name}: distilled less normal"
+        several = "variant" if len(tables["ranking"]) > 1 else None
+        no_change = {"no change": 0.0}
+        draw_intervals(
+            figure,
+            tables["difference"],
+            "networks",
+            "difference",
+            group=several,
+            lines=no_change,
+            xlabel=x,
+            title=title,
+        )
+
+    def by_epoch(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for variant, rows in tables["curves"].groupby("variant", sort=False):
+            axes.plot(rows["epoch"], rows["normal_mean"], marker="o", markersize=4, label=f"normal, as {variant}")
+            axes.plot(rows["epoch"], rows["distilled_mean"], marker="s", markersize=4, label=str(variant))
+        name = tables["curves"]["curve"].iloc[0].removesuffix("_curve")
+        axes.set(xlabel="epoch", ylabel=name, title="Mean over networks trained both ways")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize="small")
+
+    figures: dict[str, Draw] = {"change_by_level": by_level}
+    return figures | ({"change_by_epoch": by_epoch} if "curves" in tables else {})

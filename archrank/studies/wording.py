@@ -1,0 +1,26 @@
+"""How figures of a study are written in its text."""
+
+from __future__ import annotations
+
+from archrank.ground_truth import Metric
+
+
+def target_spec(target: Metric) -> str:
+    """Format of a difference in a metric: hundredths of a point for per cent, else three digits."""
+    return "+.2f" if target.unit == "%" else "+.3g"
+
+
+def unit_text(target: Metric) -> str:
+    """What stands behind a difference: `` points`` for per cent, else the unit, if there is one."""
+    return " points" if target.unit == "%" else f" {target.unit}".rstrip()
+
+
+def listed(names: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
