@@ -11,7 +11,7 @@ test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: .venv/installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,ray]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,search,examples,ray]"
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: .venv/installed
@@ -35,7 +35,7 @@ hashes: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,search,examples]"
 	touch $@
 
 clean:
