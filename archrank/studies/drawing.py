@@ -46,7 +46,7 @@ def draw_intervals(
         if x is not None:
             axes.axvline(x, color="grey", linewidth=1, linestyle=style, label=name)
     axes.set_yticks(np.arange(len(labels)), [str(x) for x in labels])
-    axes.invert_yaxis()
+    axes.set_ylim(len(labels) - 0.5, -0.5)  # from the top
     axes.grid(axis="x", alpha=0.3)
     axes.set(xlabel=xlabel, title=title)
     if axes.get_legend_handles_labels()[1]:

@@ -1,0 +1,206 @@
+"""Do networks assembled from distilled blocks rank as networks trained from scratch, and after how many epochs?
+
+DONNA (Moons et al., ICCV 2021) spares full trainings by fine-tuning networks put together from blocks that a teacher
+taught. That pays where the cheap accuracies rank networks as the dear ones do, and better than what is cheaper still:
+the sum of the blocks' signatures, and the first epochs of training from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from archrank.benchmarks.noise import measure_noise
+from archrank.encodings.proxy import curve_of
+from archrank.ground_truth import GroundTruth, Metric, TableError
+from archrank.studies.base import Draw, Progress, Study, data_line
+from archrank.studies.drawing import draw_intervals
+from archrank.studies.needs import need_variants
+from archrank.studies.statistics import Floats, estimate_of, tau_between_seeds, tau_gain, tau_of
+from archrank.studies.sums import signature_sum
+from archrank.studies.wording import listed, target_spec, unit_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUESTION = (
+    "Do accuracies of networks put together from distilled blocks and fine-tuned rank networks as training from "
+    "scratch does, and how many epochs of fine-tuning does it take?"
+)
+_COMMAND = "archrank finetune RECIPE --data IMAGES --archs N --blocks-from store --epochs 0,1,5 --out store"
+
+
+def run(
+    bench: GroundTruth,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    metric: str | None = None,
+) -> Study:
+    """Compare variants ``finetuned-EPOCHS`` with the means over seeds of normal training, on the same networks.
+
+    Parameters
+    ----------
+    bench, quick, seed, progress
+        As in `archrank.studies.run_study`.
+    metric
+        By default the table's default metric.
+
+    Raises
+    ------
+    TableError
+        Where the table has no fine-tuned networks, or fewer than three that were also trained normally.
+    """
+    found = need_variants(bench, "finetune", r"finetuned-\d+", "networks fine-tuned from distilled blocks", _COMMAND)
+    target, resamples = bench.metric(metric), 299 if quick else 1999
+    normal = bench.values(target.name)
+    tuned = {v: bench.values(target.name, variant=v) for v in sorted(found, key=lambda v: (_epochs(v), v))}
+    # The same networks for all, so that taus can be compared.
+    common = np.isfinite(np.column_stack([normal, *tuned.values()])).all(axis=1)
+    if common.sum() < 3:
+        raise TableError(
+            f"study 'finetune': table {bench.name!r} has {common.sum()} networks with {target.name} both from scratch "
+            f"and in each of {', '.join(tuned)}, expected 3 or more; give `archrank train` and `archrank finetune` the "
+            "same --archs"
+        )
+    truth = (target.sign * normal)[common]
+    ways = {v: ("fine-tuned", _epochs(v), target.sign * values) for v, values in tuned.items()} | _cheaper(
+        bench, target
+    )
+    rows = []
+    for step, (way, (kind, epochs, score)) in enumerate(ways.items()):
+        if progress is not None:
+            progress(step, len(ways), way)
+        if np.isfinite(score[common]).all():
+            tau = tau_of(score[common], truth, seed, resamples)
+            rows.append({"way": way, "kind": kind, "epochs": epochs, "n_networks": tau.n, **tau.columns("kendall_tau")})
+    values = pd.DataFrame({v: x[common] for v, x in tuned.items()})
+    level = {"mean": values.mean(), "above_normal": (values - normal[common, None]).mean()}
+    tables = {
+        "ranking": pd.DataFrame(rows),
+        "gains": pd.DataFrame(_gains(target.sign * values, truth, seed, resamples)),
+        "level": pd.DataFrame(level).rename_axis("variant").reset_index(),
+        "reference": pd.DataFrame(_reference(bench, target, seed, resamples)),
+    }
+    extent = f"{len(truth)} networks both from scratch and in each of {', '.join(tuned)}"
+    return Study(
+        "finetune",
+        "Fine-tuned against from-scratch accuracy",
+        QUESTION,
+        data_line(bench, target.name, extent),
+        {name: table for name, table in tables.items() if len(table)},
+        _text(tables, target),
+        {"tau": _figure(tables, target)},
+    )
+
+
+def _epochs(variant: str) -> int:
+    return int(variant.partition(":")[0].removeprefix("finetuned-"))
+
+
+def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Floats]]:
+    """What costs no fine-tuning: the signature sum of the same teacher, and the first epochs from scratch.
+
+    The latter share seed and luck with the target, of which they are the beginning.
+    """
+    ways: dict[str, tuple[str, int, Floats]] = {}
+    if bench.signatures is not None:
+        named = set(bench.frame["teacher"].astype(str)) if "teacher" in bench.frame else set()
+        teacher = next((t for t in bench.signatures.teachers if t in named), bench.signatures.teachers[0])
+        column = bench.signatures.default_column
+        score = signature_sum(bench, bench.signatures, [column], teacher)
+        ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
+    if curve := curve_of(bench, target):
+        epochs = bench.curves(curve).T.astype(np.float64)
+        for done, values in enumerate(epochs[:-1], start=1):
+            ways[f"from scratch, epoch {done} of {len(epochs)}"] = ("from scratch", done, target.sign * values)
+    return ways
+
+
+def _gains(scores: pd.DataFrame, truth: Floats, seed: int, resamples: int) -> list[dict[str, Any]]:
+    """Tau of each variant less that of the one with fewer epochs, on the same resampled networks."""
+    names = list(scores)
+    return [
+        {"way": more, "less": fewer}
+        | tau_gain(scores[more].to_numpy(), scores[fewer].to_numpy(), truth, seed, resamples).columns("gain")
+        for fewer, more in pairwise(names)
+    ]
+
+
+def _reference(bench: GroundTruth, target: Metric, seed: int, resamples: int) -> list[dict[str, Any]]:
+    """What no way of ranking can be expected to surpass."""
+    seeds, noise = tau_between_seeds(bench, target.name, seed, resamples), measure_noise(bench, target.name)
+    rows: list[dict[str, Any]] = []
+    if seeds is not None:
+        rows.append({"what": "two seeds", "n_networks": seeds.n, **seeds.columns("kendall_tau")})
+    if noise.ceiling_tau is not None:
+        rows.append({"what": "noise ceiling", "n_networks": len(bench), "kendall_tau": noise.ceiling_tau})
+    return rows
+
+
+def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
+    rows = tables["ranking"].to_dict("records")
+    tuned = [row for row in rows if row["kind"] == "fine-tuned"]
+    each = "; ".join(f"{row['way']} {estimate_of(row, 'kendall_tau'):.3f}" for row in tuned)
+    parts = [
+        f"Kendall's tau with {target.name} from scratch, {tuned[0]['n_networks']} networks: {each}.",
+        " ".join(_gain(row) for row in tables["gains"].to_dict("records")),
+        _against_cheaper(rows, tuned),
+        _level(tables["level"], target),
+        _references(tables["reference"], tuned),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _gain(row: Mapping[Any, Any]) -> str:
+    gain = estimate_of(row, "gain")
+    verdict = {1: "ranks better than", -1: "ranks worse than", 0: "is not shown to rank otherwise than"}[gain.decided]
+    return f"{row['way']} {verdict} {row['less']}: tau changes by {gain:+.3f}."
+
+
+def _against_cheaper(rows: list[dict[Any, Any]], tuned: list[dict[Any, Any]]) -> str:
+    """Beside what ranks without fine-tuning."""
+    best = max(tuned, key=lambda row: row["kendall_tau"])
+    cheaper = [row for row in rows if row["kind"] != "fine-tuned"]
+    if not cheaper:
+        return ""
+    each = "; ".join(f"{row['way']} {estimate_of(row, 'kendall_tau'):.3f}" for row in cheaper)
+    above = [row["way"] for row in cheaper if row["kendall_tau"] >= best["kendall_tau"]]
+    verdict = f"does not rank better than {listed(above)}" if above else "has a higher tau than all of these"
+    return (
+        f"Without fine-tuning, on the same networks: {each}. The best of the fine-tuned, {best['way']}, {verdict}. "
+        "First epochs from scratch share seed and luck with the target."
+    )
+
+
+def _level(level: pd.DataFrame, target: Metric) -> str:
+    spec = target_spec(target)
+    each = "; ".join(
+        f"{row['variant']} {row['mean']:.2f} ({row['above_normal']:{spec}}{unit_text(target)})"
+        for row in level.to_dict("records")
+    )
+    return f"Mean {target.name} and its difference from training from scratch: {each}."
+
+
+def _references(reference: pd.DataFrame | None, tuned: list[dict[Any, Any]]) -> str:
+    if reference is None or not len(reference):
+        return "Too few networks have a second seed to say how well any ranking could agree with this target."
+    best = max(tuned, key=lambda row: row["kendall_tau"])
+    values = [f"{row['what']} {row['kendall_tau']:.3f}" for row in reference.to_dict("records")]
+    below = [row["what"] for row in reference.to_dict("records") if row["kendall_tau"] > best["kendall_tau"]]
+    verdict = f"below {listed(below)}" if below else "not below them"
+    return f"For comparison, tau of {listed(values)}: the best fine-tuned ranking, of {best['way']}, is {verdict}."
+
+
+def _figure(tables: Mapping[str, pd.DataFrame], target: Metric) -> Draw:
+    def draw(figure: Figure) -> None:
+        lines = {} if "reference" not in tables else dict(tables["reference"][["what", "kendall_tau"]].to_numpy())
+        title = f"Tau with {target.name} from scratch"
+        draw_intervals(figure, tables["ranking"], "way", "kendall_tau", group="kind", lines=lines, title=title)
+
+    return draw
