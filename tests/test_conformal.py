@@ -84,6 +84,22 @@ def test_intervals_keep_to_the_bound_and_follow_the_error() -> None:
     np.testing.assert_array_equal(model.predict(codes), clone(model.model).fit(codes[:60], y[:60]).predict(codes))
 
 
+@pytest.mark.parametrize("best", [0.0, 100.0])
+def test_predictions_beyond_the_best_training_network_have_ends_of_their_own(best: float) -> None:
+    """Networks better than any in training by decades are not taken for one another."""
+    space = blox(stages=2)
+    codes = space.sample(300, seed=0)
+    size = np.log(space.flops(codes))
+    error = 1e-3 * np.exp(8 * (size.mean() - size))
+    y = best + error if best == 0 else best - error
+    bad = np.argsort(error)[100:]
+    model = ConformalPredictor(make_predictor("donna:cost", space, best_value=best), cv=5).fit(codes[bad], y[bad])
+    distinct = len(np.unique(model.predict(codes)))
+    assert np.mean(np.abs(model.predict(codes) - best) < error[bad].min() / 2) > 0.1
+    for end in model.predict_interval(codes, 0.9):
+        assert len(np.unique(end)) == distinct
+
+
 def test_too_few_networks_for_a_coverage() -> None:
     codes, y = np.arange(5)[:, None], np.arange(5.0)
     lo, hi = ConformalPredictor(mean_of_line()).fit(codes, y).predict_interval(codes, 0.9)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, rankdata
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import Pipeline
 from tiny import quick
@@ -212,6 +212,33 @@ def test_intervals_of_auto_cover_what_they_say(best: float | None) -> None:
         lo, hi = predict_interval(model, CODES[test], 0.9)
         inside.append(np.mean((lo <= y[test]) & (y[test] <= hi)))
     assert 0.83 < np.mean(inside) < 0.97
+
+
+# -- beyond the best training network ----------------------------------------------------------------------
+
+# Errors over decades, which costs tell of: metric values and the bound of the metric.
+LARGE = np.log(SPACE.flops(CODES)) - np.log(SPACE.flops(CODES)).mean()
+WIDE = {"latency": (np.exp(-8 * LARGE), 0.0), "accuracy near 100 %": (100 - 1e-3 * np.exp(-8 * LARGE), 100.0)}
+
+
+@pytest.mark.parametrize("metric", WIDE)
+def test_an_ensemble_of_one_ranks_like_its_member(metric: str) -> None:
+    """Predictions may be better than any training network by decades: nothing is cut there."""
+    y, best = WIDE[metric]
+    bad = np.argsort(np.abs(y - best))[100:]
+    only = make_predictor("donna:cost", SPACE, best_value=best)
+    alone = only.fit(CODES[bad], y[bad])
+    smallest = np.abs(y[bad] - best).min()
+    assert np.mean(np.abs(alone.predict(CODES) - best) < smallest / 2) > 0.1
+    for weighting in ("equal", "stacked"):
+        model = EnsembleRegressor(members=[("only", only)], weighting=weighting, best_value=best).fit(
+            CODES[bad], y[bad]
+        )
+        np.testing.assert_array_equal(rankdata(model.predict(CODES)), rankdata(alone.predict(CODES)))
+        if weighting == "equal":
+            np.testing.assert_allclose(
+                model.predict_interval(CODES, 0.6), predict_interval(alone, CODES, 0.6), rtol=1e-6, atol=1e-12
+            )
 
 
 # -- members -------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class ConformalPredictor(RegressorMixin, BaseEstimator):
 
     def _predict(self, model: Any, codes: NDArray[Any]) -> NDArray[np.float64]:
         """On the standardised scale."""
-        return self.target_.forward(np.asarray(model.predict(codes), dtype=np.float64))
+        return self.target_.place(np.asarray(model.predict(codes), dtype=np.float64))
 
     def predict(self, codes: ArrayLike) -> NDArray[np.float64]:
         """Metric values ``(n,)``: those of `model` fitted to all networks, whatever the folds."""

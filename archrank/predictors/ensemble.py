@@ -140,12 +140,12 @@ class EnsembleRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
 
     def _moments(self, models: Sequence[Pipeline], codes: NDArray[np.int64], spread: bool) -> Moments:
         """Standardised predictions of each model and their deviations, ``(n_models, n)``; NaN where it knows none."""
-        means = np.stack([self.target_.forward(np.asarray(model.predict(codes))) for model in models])
+        means = np.stack([self.target_.place(np.asarray(model.predict(codes))) for model in models])
         spreads = np.full_like(means, np.nan)
         for row, model in enumerate(models if spread else ()):
             if has_interval(model):
                 lo, hi = predict_interval(model, codes, _ONE_SIGMA)
-                spreads[row] = (self.target_.forward(hi) - self.target_.forward(lo)) / 2
+                spreads[row] = (self.target_.place(hi) - self.target_.place(lo)) / 2
         return means, spreads
 
     def _spread(self, means: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[np.float64]:

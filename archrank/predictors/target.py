@@ -12,6 +12,9 @@ from sklearn.utils.validation import validate_data
 
 Transform = Literal["log-error", "identity"]
 
+# Where predictions leave the logarithm, in units of the floor of targets.
+_DEEP = 1e-9
+
 
 @dataclass(frozen=True)
 class Target:
@@ -28,7 +31,7 @@ class Target:
     upper
         Whether values lie below `best`.
     floor
-        Smallest distance to `best` that is told apart; half of the smallest one seen in training.
+        Smallest distance to `best` that is told apart in targets; half of the smallest one seen in training.
     mean, scale
         Of the transformed training targets; a constant target has scale 1.
     """
@@ -67,6 +70,18 @@ class Target:
         if self.best is not None:
             distance = self.best - y if self.upper else y - self.best
             y = np.log(np.maximum(distance, self.floor)) * (-1.0 if self.upper else 1.0)
+        return np.asarray((y - self.mean) / self.scale)
+
+    def place(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standardised values of predictions in the metric's unit; strictly increasing, without the floor of targets.
+
+        A prediction may be far better than every training network. Below a distance of ``1e-9 * floor``, and
+        beyond `best`, where there is no logarithm, the map goes on as a straight line, one nat for each floor.
+        """
+        if self.best is not None:
+            distance = (self.best - y if self.upper else y - self.best) / self.floor
+            logs = np.log(np.maximum(distance, _DEEP)) + np.minimum(distance - _DEEP, 0.0) + np.log(self.floor)
+            y = logs * (-1.0 if self.upper else 1.0)
         return np.asarray((y - self.mean) / self.scale)
 
     def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
