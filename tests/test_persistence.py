@@ -5,6 +5,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import pickle
 import shutil
@@ -472,6 +473,9 @@ def test_files_elsewhere_or_of_another_kind_are_never_read(name: str, folder: Pa
         (lambda c: c["encoding"].pop(), "the encoding gives 3 features, but 17 were seen in fit"),
         (lambda c: c["files"].pop("arrays.safetensors"), "'arrays.safetensors'"),
         (lambda c: c.update(values={}), "'target'"),
+        (lambda c: c["values"]["target"].update(mean=[]), "could not be broadcast"),
+        (lambda c: c["values"]["target"].update(scale=10**400), "int too large to convert to float"),
+        (lambda c: c["values"]["target"].update(best=math.nan), "its predictions are not finite numbers"),
     ],
 )
 def test_parts_that_do_not_belong_together(change: Callable[[dict], object], message: str, folder: Path) -> None:
@@ -484,12 +488,13 @@ def test_parts_that_do_not_belong_together(change: Callable[[dict], object], mes
     [
         ("donna", "state/coef", lambda a: a[:-1]),
         ("donna", "signature/nsr/0", lambda a: a[:-1]),
+        ("donna", "state/coef", lambda a: a * np.nan),
         ("gcn", "state/feature_scale", lambda a: a[:-1]),
         ("gcn", "state/network.readout.head.weight", lambda a: a[:, :-1]),
         ("gcn", "state/network.readout.head.weight", lambda a: None),
     ],
 )
-def test_arrays_of_another_shape(
+def test_arrays_that_no_fit_has_left(
     name: str, array: str, change: Callable, saved: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(saved[name], tmp_path / "model"))

@@ -56,7 +56,7 @@ def load(folder: str | Path) -> Pipeline | ConformalPredictor:
     ------
     ModelFolderError
         For a missing, incomplete or altered folder, one of a newer format, or one whose parts do not belong
-        together.
+        together, so that the model gives no finite predictions.
     """
     path = Path(folder)
     try:

@@ -85,7 +85,18 @@ def pipeline_of(whole: State) -> Pipeline:
         width, learnt_width = len(encoding.get_feature_names_out()), getattr(regressor, "n_features_in_", None)
         if learnt_width not in (None, width):
             raise ValueError(f"the encoding gives {width} features, but {learnt_width} were seen in fit")
+        if not any(f"{table}/codes" in arrays for table in _NETWORK_COLUMNS):  # these know some networks only
+            _check_answers(encoding, regressor, space)
     return Pipeline([("encoding", encoding), ("regressor", regressor)])
+
+
+def _check_answers(encoding: Any, regressor: Any, space: MacroSpace) -> None:
+    """Ask once about every block: learnt numbers that do not belong together fail here, not in the user's hands."""
+    blocks = np.arange(max(space.n_blocks))[:, None] % np.array(space.n_blocks)
+    with np.errstate(over="ignore", invalid="ignore"):
+        answers = regressor.predict(encoding.transform(blocks))
+    if not np.isfinite(answers).all():
+        raise ValueError("its predictions are not finite numbers")
 
 
 def _load_encoding(
