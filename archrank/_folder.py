@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from archrank._curves import arrow_types
+from archrank._errors import TableError, one_line
+from archrank._parquet import read_parquet
 from archrank._records import Metric, Signatures
 from archrank._swap import new_folder
-from archrank._tables import TableError, one_line, read_parquet
 from archrank.spaces import space_from_dict
 
 if TYPE_CHECKING:

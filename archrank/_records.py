@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError, one_line
+from archrank._errors import TableError, one_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,6 @@ Every fault is reported as one line that names file, row, column and the cure.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,20 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archrank._block_columns import BlockColumn, all_whole, recognise
-from archrank.spaces import BloxSpace, Codes, MacroSpace
+from archrank._errors import TableError, one_line
+from archrank._parquet import read_parquet
+from archrank.spaces import Codes, MacroSpace
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 STAGE_NAMES = ("stage", "block", "layer")
-
-# Bytes to which a parquet file of any size may unpack; larger files may unpack to more.
-_UNPACKED = 1 << 28
-
-
-class TableError(ValueError):
-    """A table that cannot be used as it is; the message names the place and the cure."""
 
 
 class UserTable:
@@ -216,83 +209,6 @@ class UserTable:
                 )
             codes[:, stage] = ids[found.which]
         return codes
-
-
-def read_parquet(path: Path) -> pa.Table:
-    """A parquet file, batch by batch, so that a small one that unpacks to an enormous table is noticed in time.
-
-    Raises
-    ------
-    ValueError
-        Whatever is wrong with the file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        most = _UNPACKED + 100 * path.stat().st_size
-        batches: list[pa.RecordBatch] = []
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                batches.append(batch)
-                most -= batch.nbytes
-                if most < 0:
-                    raise ValueError("it unpacks to more than a hundred times its size")
-            # Without what pandas has noted for itself: rows are rows.
-            return pa.Table.from_batches(batches, file.schema_arrow).replace_schema_metadata()
-    except (OSError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(one_line(error)) from error
-
-
-def read_codes(path: str | Path, space: MacroSpace, stage_columns: Sequence[str] | None = None) -> Codes:
-    """Read architectures from a file.
-
-    Parameters
-    ----------
-    path
-        CSV or parquet with one column per stage (block names or ids), or JSON: for BLOX a list of
-        architecture vectors, for any space a list of code rows.
-    space
-        The space that the architectures belong to.
-    stage_columns
-        Names of the stage columns, if they are not ``stage_0``, ``stage_1``, ...
-
-    Returns
-    -------
-    int64 ``(n_archs, n_stages)``, rows as in the file.
-
-    Raises
-    ------
-    TableError
-        Naming file, row, column and the cure.
-    """
-    if Path(path).suffix.lower() == ".json":
-        return _json_codes(Path(path), space)
-    table = UserTable(path)
-    return table.codes(table.stage_columns(stage_columns), space)[1]
-
-
-def _json_codes(path: Path, space: MacroSpace) -> Codes:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}; give the path of a JSON file of architectures") from error
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"{path}: not JSON: {one_line(error)}") from error
-    if not isinstance(data, list) or not data:
-        raise TableError(f"{path}: expected a JSON list with one entry per architecture")
-    nested = isinstance(data[0], list) and bool(data[0]) and isinstance(data[0][0], list)
-    try:
-        if nested and isinstance(space, BloxSpace):
-            return space.from_arch_vectors(data)
-        return space.validate(data)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise TableError(f"{path}: {one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check_names(names: Iterable[str]) -> None:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archrank._code_files import read_codes
 from archrank._curves import Floats, is_curve, stacked
+from archrank._errors import TableError
 from archrank._folder import FORMAT_VERSION, read_folder, write_folder
+from archrank._long_table import check_columns, check_trainings, check_values
 from archrank._records import Metric, Signatures
-from archrank._tables import TableError, one_line, read_codes
 from archrank.spaces import Codes, MacroSpace
 
 if TYPE_CHECKING:
@@ -60,11 +62,7 @@ class GroundTruth:
         import pandas as pd
 
         stage_columns = [f"stage_{s}" for s in range(space.stages)]
-        missing = [c for c in (*stage_columns, *metrics) if c not in frame.columns]
-        if missing:
-            raise TableError(f"table {name!r} lacks column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
-        if not metrics or frame.empty:
-            raise TableError(f"table {name!r} needs at least one row and one metric")
+        check_columns(name, frame, stage_columns, metrics)
         self.name, self.space, self.licence, self.source = name, space, licence, source
         self.metrics = dict(metrics)
         self.default_metric = next(iter(metrics)) if default_metric is None else default_metric
@@ -76,11 +74,12 @@ class GroundTruth:
             self.frame = self.frame.assign(seed=0)
         if "variant" not in frame.columns:
             self.frame = self.frame.assign(variant="normal")
-        self._canonical = space.canonical(self.frame[stage_columns].to_numpy())
-        rows, distinct = pd.factorize(space.index(self._canonical))  # numbered by first appearance
+        check_values(name, self.frame, metrics)
+        canonical = space.canonical(self.frame[stage_columns].to_numpy())
+        rows, distinct = pd.factorize(space.index(canonical))  # numbered by first appearance
         self._row: NDArray[np.int64] = rows.astype(np.int64, copy=False)
         self.codes: Codes = space.from_index(distinct)
-        self._check_rows()
+        check_trainings(name, self.frame, self._row, space, canonical)
 
     @classmethod
     def from_frame(cls, space: MacroSpace, frame: pd.DataFrame, metrics: Mapping[str, Metric], **about: Any) -> Self:
@@ -104,33 +103,12 @@ class GroundTruth:
         Raises
         ------
         TableError
-            For missing columns, values that are no numbers or infinite, or one network twice with
-            the same seed and variant.
+            For missing columns, values that are no numbers or infinite, seeds that are no whole
+            numbers, or one network twice with the same seed and variant.
         InvalidArchitectureError
             For codes that the space does not hold.
         """
         return cls(space, frame, metrics, **about)
-
-    def _check_rows(self) -> None:
-        for name in self.metrics:
-            try:
-                values = self.frame[name].to_numpy(np.float64, na_value=np.nan)
-            except (TypeError, ValueError) as error:
-                raise TableError(
-                    f"table {self.name!r}, column {name!r}: {one_line(error)}; expected numbers"
-                ) from error
-            if np.isinf(values).any():
-                row = int(np.argmax(np.isinf(values)))
-                raise TableError(f"table {self.name!r}, row {row}, column {name!r}: infinite; use NaN where absent")
-        keys = self.frame[["seed", "variant"]].assign(network=self._row)
-        twice = keys.duplicated().to_numpy()
-        if twice.any():
-            row = int(np.argmax(twice))
-            first = int(np.argmax((keys == keys.iloc[row]).all(axis=1).to_numpy()))
-            raise TableError(
-                f"table {self.name!r}, row {row}: the same network, seed and variant as row {first} "
-                f"({self.space.keys(self._canonical[row : row + 1])[0]}); number the seeds, or keep one of the rows"
-            )
 
     # -- what is there ------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank._tables import one_line
+from archrank._errors import one_line
 from archrank.benchmarks import calibration
 from archrank.benchmarks.catalogue import load_benchmark
 from archrank.benchmarks.metrics import SCORES, is_constant, score

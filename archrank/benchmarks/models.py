@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from archrank._code_files import read_codes
+from archrank._errors import TableError, one_line
 from archrank._swap import new_file
-from archrank._tables import TableError, one_line, read_codes
 from archrank.benchmarks.metrics import kendall
 from archrank.benchmarks.splits import n_test, permutation
 from archrank.ground_truth import GroundTruth, Metric

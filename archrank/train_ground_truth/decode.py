@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import one_line
+from archrank._errors import one_line
 
 SPLITS = ("train", "test")
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]

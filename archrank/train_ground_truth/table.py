@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 import archrank
-from archrank._tables import one_line
+from archrank._errors import one_line
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.spaces import BloxSpace
 from archrank.train_ground_truth.latency_tables import latency_rows

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank._tables import TableError, UserTable
+from archrank._errors import TableError
+from archrank._tables import UserTable
 from archrank.ground_truth import GroundTruth, Metric
 from archrank.spaces import MacroSpace, accel_nasbench
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_columns import MAX_ROWS, Columns, check_size
 from archrank.benchmarks.formats.blox_header import Header
 from archrank.benchmarks.formats.blox_types import FLOAT_SCALE, ColumnType, little_endian, parse_type, unpack

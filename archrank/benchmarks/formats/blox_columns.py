@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archrank._curves import Floats
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_header import HASH, Header
 
 # Hashes: bytes (n,) of 16; vectors: int64 digits (n, stages, 5); curves: float32 (n, n_epochs), NaN where a

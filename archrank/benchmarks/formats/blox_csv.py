@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from archrank._tables import TableError, one_line
+from archrank._errors import TableError, one_line
 from archrank.benchmarks.formats.blox_columns import MAX_ROWS, Columns, digests, padded, vectors_of_text
 from archrank.benchmarks.formats.blox_header import Header
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_fault import tested_epoch
 from archrank.benchmarks.formats.blox_header import COLUMNS, HASH, Header, Part
 from archrank.benchmarks.formats.blox_names import CURVES, ENVIRONMENT, NUMBERS

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_columns import Content, check
 from archrank.benchmarks.formats.blox_header import PREFERENCE, read_header
 

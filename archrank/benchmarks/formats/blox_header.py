@@ -9,7 +9,7 @@ from typing import IO, Any, Literal, NoReturn
 
 import yaml
 
-from archrank._tables import TableError, one_line
+from archrank._errors import TableError, one_line
 from archrank.spaces.blox_blocks import OPS
 
 Part = Literal["base", "ext", "env", "info", "bench"]

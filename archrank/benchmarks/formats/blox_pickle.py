@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError, one_line
+from archrank._errors import TableError, one_line
 from archrank.benchmarks.formats.blox_columns import MAX_ROWS, Columns, check_size, digests, padded
 from archrank.benchmarks.formats.blox_header import Header
 from archrank.benchmarks.formats.blox_plain_pickle import elements, plain_data

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_columns import Content, hex_digest
 from archrank.benchmarks.formats.blox_header import HASH
 from archrank.spaces import BloxSpace, Codes, InvalidArchitectureError, blox

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 from archrank.benchmarks.formats.blox_columns import Content
 from archrank.benchmarks.formats.blox_header import HASH, Part
 from archrank.benchmarks.formats.blox_names import LATENCY, METRICS, latency_metric

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._tables import TableError
+from archrank._errors import TableError
 
 FLOAT_SCALE, FLOAT_MAX = 1e6, 2**24 - 1  # 16.777215
 _ANSWERS = re.compile(r"b_(\d{1,9})_(\d{1,9})_(\d{1,2})")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archrank._errors import TableError
 from archrank._swap import new_file
-from archrank._tables import TableError
 from archrank.benchmarks.formats.blox_columns import hex_digest
 from archrank.benchmarks.formats.blox_export import Columns, curve_lengths, export
 from archrank.benchmarks.formats.blox_header import write_header

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from archrank._tables import TableError, UserTable
+from archrank._errors import TableError
+from archrank._tables import UserTable
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.spaces import bossnas_nats
 

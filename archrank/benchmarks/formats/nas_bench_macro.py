@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank._tables import TableError, one_line
+from archrank._errors import TableError, one_line
 from archrank.ground_truth import GroundTruth, Metric
 from archrank.spaces import Codes, MacroSpace, nas_bench_macro
 
