@@ -245,6 +245,14 @@ def test_nan_targets_are_located() -> None:
 # -- make_predictor ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["gp", "gbdt", "gcn", "donna:structure", "auto", "ensemble"])
+def test_default_encodings_can_do_without_costs(name: str) -> None:
+    model = make_predictor(name, blox(stages=2), costs=[])
+    parts = [model, *(member for _, member in getattr(model["regressor"], "members", ()))]
+    named = " ".join(str(f) for part in parts for f in part["encoding"].get_feature_names_out())
+    assert "log_" not in named
+
+
 def test_default_encodings(toy: GroundTruth) -> None:
     encodings = {
         name: type(make_predictor(name, toy)["encoding"]).__name__

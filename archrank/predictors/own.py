@@ -44,7 +44,8 @@ def _params_or_depth(context: Context) -> str:
 
 
 def _structure_and_cost(context: Context) -> str:
-    return "structure+cost" if context.space.block_costs else "structure"
+    chosen = context.choices.get("costs")
+    return "structure+cost" if len(context.space.block_costs if chosen is None else chosen) else "structure"
 
 
 def _all_there_is(context: Context) -> str:

@@ -99,7 +99,7 @@ def make_predictor(
     columns, teacher
         Which signature columns (default: their default column), and of which teacher.
     costs
-        Names of the costs to use; default: all that the space knows.
+        Names of the costs to use; default: all that the space knows. With none, default encodings leave cost out.
     measured, proxies
         Zero-cost proxies of networks (by default those of the benchmark), and names of those to use.
     curve
