@@ -310,6 +310,36 @@ def test_features_known_of_measured_networks_only_have_no_moments() -> None:
     assert feature_parts(Context(SPACE, None, None, measured), encoding) == {"parts": ("number",)}
 
 
+def test_an_encoding_that_cannot_transform_is_heard() -> None:
+    """Only that networks were not measured is no fault."""
+    from archrank.encodings import CostEncoding
+    from archrank.predictors.context import Context
+
+    class Faulty(CostEncoding):
+        def transform(self, X: object) -> np.ndarray:
+            raise ValueError("a fault of its own")
+
+    from archrank.predictors.moments import space_moments
+
+    with pytest.raises(ValueError, match="a fault of its own"):
+        space_moments(Context(SPACE, None, None), Faulty(SPACE))
+
+
+@pytest.mark.parametrize(("columns", "part"), [(10, "number"), (11, "total")])
+def test_many_columns_of_the_whole_network_share_a_length_scale(columns: int, part: str) -> None:
+    from archrank.encodings import NetworkColumns
+
+    codes = SPACE.sample(60, seed=0)
+    X = np.random.default_rng(0).normal(size=(60, columns))
+    measured = NetworkColumns(codes, {f"own{i:02}": X[:, i] for i in range(columns)})
+    model = make_predictor("gp:proxy", SPACE, measured=measured)
+    assert model["regressor"].parts == (part,) * columns
+    y = X[:, 0] - X[:, 1]
+    model.fit(codes[:40], y[:40])
+    assert model["regressor"]._kernel.names.count("number_length") == (columns if part == "number" else 0)
+    assert kendalltau(model.predict(codes[40:]), y[40:]).statistic > 0.6
+
+
 # -- ranking ----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from archrank.encodings.cost import CostEncoding
     from archrank.encodings.graph import GraphBatch, GraphEncoding
     from archrank.encodings.one_hot import OneHotEncoding
-    from archrank.encodings.proxy import NetworkColumns, ProxyEncoding
+    from archrank.encodings.proxy import NetworkColumns, NotMeasuredError, ProxyEncoding
     from archrank.encodings.registry import list_encodings, make_encoding, register_encoding
     from archrank.encodings.signature import ScaledSignatureEncoding, SignatureEncoding, SignatureTables
     from archrank.encodings.structure import StructureEncoding
@@ -23,6 +23,7 @@ __all__ = [
     "GraphBatch",
     "GraphEncoding",
     "NetworkColumns",
+    "NotMeasuredError",
     "OneHotEncoding",
     "PlainEncoding",
     "ProxyEncoding",
@@ -41,6 +42,7 @@ _HOME = {
     "GraphBatch": "graph",
     "GraphEncoding": "graph",
     "NetworkColumns": "proxy",
+    "NotMeasuredError": "proxy",
     "PlainEncoding": "codes",
     "OneHotEncoding": "one_hot",
     "ProxyEncoding": "proxy",

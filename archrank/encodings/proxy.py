@@ -16,6 +16,10 @@ from archrank.spaces import Codes, MacroSpace
 PROXIES = ("log_synflow", "jacob_cov", "nwot", "grad_norm")
 
 
+class NotMeasuredError(ValueError):
+    """A network has no features, because they are measured for whole networks and this one was not."""
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkColumns:
     """Columns known for some networks of a space.
@@ -73,7 +77,7 @@ class NetworkColumns:
 
         Raises
         ------
-        ValueError
+        NotMeasuredError
             Naming the first network without them: it "has no `what`; `cure`, or choose another encoding".
         """
         codes = space.canonical(codes)
@@ -86,7 +90,7 @@ class NetworkColumns:
         if missing.any():
             row = int(np.argmax(missing))
             key = space.keys(codes[row : row + 1])[0]
-            raise ValueError(f"row {row}: network {key} has no {what}; {cure}, or choose another encoding")
+            raise NotMeasuredError(f"row {row}: network {key} has no {what}; {cure}, or choose another encoding")
         return table[at].astype(np.float32)
 
 
@@ -121,7 +125,9 @@ class ProxyEncoding(CodesEncoding):
     Raises
     ------
     ValueError
-        In every method for an unknown proxy; in `transform` for a network that was not measured.
+        In every method for an unknown proxy.
+    NotMeasuredError
+        In `transform` for a network that was not measured.
     """
 
     def __init__(self, space: MacroSpace, measured: NetworkColumns, proxies: Sequence[str] | None = None) -> None:

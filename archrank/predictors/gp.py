@@ -57,8 +57,9 @@ class GPRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
     theta_
         Logarithms of the hyperparameters, ``(k,)``, named by `Kernel.names`.
     log_likelihood_
-        Logarithm of the marginal likelihood of the standardised targets that hyperparameters were learnt from,
-        averaged over repeated networks; 0 where nothing was learnt.
+        Logarithm of the marginal likelihood of the standardised targets, averaged over repeated networks. Where
+        there are more than `max_learn` distinct networks it is that of the `max_learn` from which hyperparameters
+        were learnt, and does not compare with that of another number; 0 where nothing was learnt.
 
     Notes
     -----

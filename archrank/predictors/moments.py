@@ -14,13 +14,15 @@ _DRAWS = 2000
 def space_sample(context: Any, encoding: Any) -> NDArray[np.float64] | None:
     """Features of random architectures, ``(2000, n_features)``; every block of a stage counts alike.
 
-    None for features that are known of measured networks only.
+    None for features that are known of measured networks only, which `NotMeasuredError` tells.
     """
+    from archrank.encodings.proxy import NotMeasuredError
+
     blocks = np.array(context.space.n_blocks)
     codes = np.random.default_rng(0).integers(0, blocks, size=(_DRAWS, len(blocks)))
     try:
         return np.asarray(encoding.transform(codes), dtype=np.float64)
-    except ValueError:  # how encodings say that a network was not measured
+    except NotMeasuredError:
         return None
 
 

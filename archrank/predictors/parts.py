@@ -13,6 +13,7 @@ from archrank.predictors.moments import sample_moments, space_sample
 _STAGE = re.compile(r"stage(\d+)[.=](.*)")  # the second as one_hot names its features
 _PART = re.compile(r"|stage\d+(\.cost)?|total|number|signature\..+")
 _ALIKE = 0.999  # correlation from which on two sums count as one
+_MOST_NUMBERS = 10  # that have a length scale each; of more, the training networks cannot tell which ones matter
 
 
 def check_parts(parts: Sequence[str], n_features: int) -> None:
@@ -38,7 +39,8 @@ def feature_parts(context: Any, encoding: Any) -> dict[str, Any]:
 
     A part is ``stageN`` (what the block of stage N is made of), ``stageN.cost`` (what it costs), ``total``
     (sums over stages), ``number`` (a number of the whole network, such as its cost), ``signature.COLUMN``, or
-    empty for a feature to leave out: one that repeats another over the whole space.
+    empty for a feature to leave out: one that repeats another over the whole space. More than ten numbers, as an
+    encoding of one's own may have, are a ``total`` of one length scale.
     """
     from sklearn.pipeline import FeatureUnion
 
@@ -48,6 +50,8 @@ def feature_parts(context: Any, encoding: Any) -> dict[str, Any]:
         encoding.transformer_list if isinstance(encoding, FeatureUnion) else [(encoding_name(encoding), encoding)]
     )
     parts = [_part(name, str(feature)) for name, each in encodings for feature in each.get_feature_names_out()]
+    if parts.count("number") > _MOST_NUMBERS:
+        parts = ["total" if part == "number" else part for part in parts]
     X = space_sample(context, encoding)
     if X is not None:
         parts = _without_repetitions(parts, X)
