@@ -1,0 +1,118 @@
+"""Blockwise search: the order of signature sums, budgets, fronts of a predictor over signatures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from archrank.ground_truth import Metric
+from archrank.search import SearchExhaustedError
+from archrank.search.blockwise import DonnaSearch, HantSearch
+from archrank.search.pareto import Objective, non_dominated
+from archrank.spaces import MacroSpace
+
+pytest.importorskip("pymoo", reason='needs the extra "archrank[search]"')
+
+
+@pytest.fixture
+def space(toy):
+    """The space of the toy table with a cost that rises as the signature falls, unevenly."""
+    costs = {"ms": tuple(np.arange(n) ** 2 + 1.0 for n in toy.space.n_blocks)}
+    return replace(toy.space, block_costs=costs)
+
+
+@pytest.fixture
+def signatures(toy):
+    return toy.signatures
+
+
+def hant_sum(codes):
+    """The toy signature is minus the block id, to be minimised: the more, the better."""
+    return codes.sum(axis=1)
+
+
+def test_hant_proposes_in_the_order_of_the_sum(toy, signatures):
+    search = HantSearch(toy.space, signatures, metric=toy.metric("acc"))
+    order = np.concatenate([search.ask(n) for n in (1, 7, 82)])
+    assert (np.diff(hant_sum(order)) <= 0).all()
+    assert order[0].tolist() == [4, 5, 2]
+    with pytest.raises(SearchExhaustedError):
+        search.ask()
+
+
+def test_hant_ranks_a_loss_by_its_direction(toy, signatures):
+    # Signature and loss both improve downwards, so the network of the best signatures comes first all the same.
+    search = HantSearch(toy.space, signatures, metric=toy.metric("loss"))
+    assert search.ask(1).tolist() == [[4, 5, 2]]
+
+
+def test_hant_keeps_to_budgets_and_pool(space, signatures):
+    codes = space.all_codes()
+    within = codes[space.cost("ms", codes) <= 20]
+    assert hant_sum(HantSearch(space, signatures, budgets={"ms": 20}).ask(1))[0] == hant_sum(within).max()
+    pool = codes[::7]
+    asked = HantSearch(space, signatures, pool=pool, budgets={"ms": 20}).ask(90)
+    expected = pool[space.cost("ms", pool) <= 20]
+    assert sorted(asked.tolist()) == sorted(expected.tolist())
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_donna_asks_for_the_front_of_its_predictions(space, signatures, toy, listed):
+    metric = toy.metric("acc")
+    search = DonnaSearch(
+        space, signatures, metric=metric, initial=12, seed=1, pool=space.all_codes() if listed else None
+    )
+    first = search.ask(12)
+    search.tell(first, toy.values("acc")[toy.lookup(first)])
+    asked = search.ask(4)
+    left = space.all_codes()
+    left = left[~np.isin(space.keys(left), space.keys(first))]
+    wishes = [Objective.predicted(metric, search.predictor), Objective.cost(space, "ms")]
+    values = np.stack([w(left) for w in wishes], axis=1)
+    front = left[non_dominated(values, [w.metric for w in wishes])]
+    predicted = np.asarray(search.predictor.predict(front))
+    assert len(front) > 4
+    assert asked.tolist() == front[np.argsort(-predicted)[:4]].tolist()
+
+
+def test_donna_finds_the_best_sooner_than_chance_and_takes_more_than_a_front(space, signatures, toy):
+    values = toy.values("acc")
+    search = DonnaSearch(space, signatures, metric=toy.metric("acc"), initial=8, pool=toy.codes, seed=3)
+    for n in (8, 1, 1, 1, 1):
+        codes = search.ask(n)
+        search.tell(codes, values[toy.lookup(codes)])
+    assert search.best()[1] >= np.sort(values)[-3]
+    assert len(search.ask(60)) == 60  # more than any front of the 78 that are left
+    assert len(search.ask(60)) == 18
+
+
+def test_donna_goes_on_from_its_state(space, signatures, toy):
+    def begin(seed):
+        return DonnaSearch(
+            space, signatures, metric=toy.metric("acc"), initial=5, population=20, generations=3, seed=seed
+        )
+
+    search, again = begin(4), begin(0)
+    codes = search.ask(6)
+    search.tell(codes, np.where(np.arange(6) == 2, np.nan, toy.values("acc")[toy.lookup(codes)]))
+    again.load_state_dict(json.loads(json.dumps(search.state_dict())))
+    assert (again.ask(5) == search.ask(5)).all()
+
+
+def test_clear_errors(space, signatures, toy):
+    with pytest.raises(ValueError, match="HantSearch needs block signatures and there are none"):
+        HantSearch(space, None)
+    with pytest.raises(ValueError, match=r"no network is within the budgets \{'ms': 2\}"):
+        HantSearch(space, signatures, budgets={"ms": 2})
+    with pytest.raises(ValueError, match="unknown cost 'flops'"):
+        HantSearch(space, signatures, budgets={"flops": 2})
+    with pytest.raises(ValueError, match="'toy-space' knows no costs"):
+        DonnaSearch(toy.space, signatures)
+    with pytest.raises(ValueError, match="unknown signature column 'kd'"):
+        DonnaSearch(space, signatures, columns=["kd"])
+    larger = MacroSpace.from_blocks([list("abcde"), list("uvwxyz"), list("klmn")])
+    with pytest.raises(ValueError, match="blocks per stage"):
+        HantSearch(larger, signatures, metric=Metric("acc"))
