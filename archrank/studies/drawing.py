@@ -34,10 +34,11 @@ def draw_intervals(
     """
     labels = list(dict.fromkeys(table[label]))
     groups = [("", table)] if group is None else [(str(name), part) for name, part in table.groupby(group, sort=False)]
-    figure.set_size_inches(7.0, max(2.4, 1.4 + 0.17 * len(labels) * (1 + len(groups))))
+    beside = 0.7 if table[label].duplicated().any() else 0.0  # groups on the same line go beside each other
+    figure.set_size_inches(7.0, max(2.4, 1.4 + 0.17 * len(labels) * (1 + (len(groups) if beside else 1))))
     axes = figure.add_subplot()
     for i, (name, part) in enumerate(groups):
-        at = np.array([labels.index(x) for x in part[label]]) + 0.7 * ((i + 0.5) / len(groups) - 0.5)
+        at = np.array([labels.index(x) for x in part[label]]) + beside * ((i + 0.5) / len(groups) - 0.5)
         ends = [part[value] - part[f"{value}_low"], part[f"{value}_high"] - part[value]]
         # A percentile interval of few networks may leave its estimate outside; matplotlib refuses negative lengths.
         lengths = np.nan_to_num(np.clip(np.array(ends, dtype=np.float64), 0.0, None))

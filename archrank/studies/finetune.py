@@ -113,11 +113,12 @@ def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Fl
         named = set(bench.frame["teacher"].astype(str)) if "teacher" in bench.frame else set()
         teacher = next((t for t in bench.signatures.teachers if t in named), bench.signatures.teachers[0])
         column = bench.signatures.default_column
-        score = signature_sum(bench, bench.signatures, [column], teacher)
+        score = signature_sum(bench, [column], teacher)
         ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
     if curve := curve_of(bench, target):
         epochs = bench.curves(curve).T.astype(np.float64)
-        for done, values in enumerate(epochs[:-1], start=1):
+        for done in (2**power for power in range(len(epochs).bit_length()) if 2**power < len(epochs)):
+            values = epochs[done - 1]
             ways[f"from scratch, epoch {done} of {len(epochs)}"] = ("from scratch", done, target.sign * values)
     return ways
 

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from archrank.ground_truth import GroundTruth, Signatures
+from archrank.ground_truth import GroundTruth, TableError
+from archrank.studies.needs import need_signatures
 from archrank.studies.statistics import Floats
 
 
-def signature_sum(bench: GroundTruth, signatures: Signatures, columns: Sequence[str], teacher: str) -> Floats:
+def signature_sum(bench: GroundTruth, columns: Sequence[str], teacher: str) -> Floats:
     """Sum of block signatures, float64 ``(n,)``, higher for better; NaN where a block is not measured.
 
     It is the score of an unfitted `archrank.predictors.hant` (Molchanov et al., ECCV 2022), which wants all blocks
     measured; several columns are divided by their spread over blocks.
     """
+    signatures = need_signatures(bench, "signatures")
     score = np.zeros(len(bench))
     for column in columns:
         tables = signatures.table(column, teacher)
@@ -26,13 +28,33 @@ def signature_sum(bench: GroundTruth, signatures: Signatures, columns: Sequence[
     return score
 
 
-def measured_columns(bench: GroundTruth, signatures: Signatures) -> list[str]:
-    """Columns that a teacher is needed for; costs, which some tables also hold for each block, are left out."""
-    return [c for c in signatures.columns if c not in bench.space.block_costs]
+def complete_columns(bench: GroundTruth, study: str) -> dict[str, list[str]]:
+    """For each teacher the columns that it measured of every block; teachers without such a column are left out.
+
+    Costs, which some tables also hold for each block, are no signatures: no teacher is needed for them.
+
+    Raises
+    ------
+    TableError
+        Where there are no signatures, or no teacher has all blocks.
+    """
+    signatures = need_signatures(bench, study)
+    columns = [c for c in signatures.columns if c not in bench.space.block_costs]
+    complete = {
+        teacher: [c for c in columns if all(np.isfinite(t).all() for t in signatures.table(c, teacher))]
+        for teacher in signatures.teachers
+    }
+    if not any(complete.values()):
+        raise TableError(
+            f"study {study!r} needs signatures of every block, and of table {bench.name!r} none of the teachers "
+            f"{', '.join(signatures.teachers)} has them; distil the other blocks with `archrank distill RECIPE --data "
+            "IMAGES --teacher ARCH --out store`, then `archrank merge store --out TABLE`"
+        )
+    return {teacher: found for teacher, found in complete.items() if found}
 
 
-def teachers(bench: GroundTruth, signatures: Signatures, metric: str) -> pd.DataFrame:
-    """What is known of each teacher, the best trained one first.
+def describe_teachers(bench: GroundTruth, names: Sequence[str], metric: str) -> pd.DataFrame:
+    """What is known of teachers, the best trained one first.
 
     Columns ``teacher``, ``training`` ("trained", "untrained", or "unknown" where the name is no network of the table),
     ``own`` (what its network reached, trained normally: mean over seeds), ``rank`` (1 is best) and ``of``.
@@ -40,7 +62,7 @@ def teachers(bench: GroundTruth, signatures: Signatures, metric: str) -> pd.Data
     values, sign = bench.values(metric), bench.metric(metric).sign
     keys = {key: row for row, key in enumerate("-".join(map(str, code)) for code in bench.codes.tolist())}
     rows = []
-    for teacher in signatures.teachers:
+    for teacher in names:
         # `archrank distill` calls a teacher BLOCK-...-BLOCK-sSEED, with "untrained-" before it where it is.
         code = teacher.removeprefix("untrained-").rpartition("-s")[0]
         own = float(values[keys[code]]) if code in keys else float("nan")
