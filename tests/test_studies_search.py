@@ -7,11 +7,15 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import TINY
 
-from archrank.ground_truth import GroundTruth, Metric, TableError
+from archrank.ground_truth import GroundTruth, Metric, Signatures, TableError
 from archrank.spaces import MacroSpace
-from archrank.studies import macro_vs_cell
+from archrank.studies import iterative, macro_vs_cell
+from archrank.studies.blockwise_rounds import blockwise_search, pass_in_networks
 from archrank.studies.cells import is_uniform
+from archrank.studies.table_workshop import TableWorkshop, teachers_of
+from archrank.train_ground_truth.jobs import DistillJob, TrainJob
 
 
 def table(space: MacroSpace, quality, direction="max", **about) -> GroundTruth:
@@ -20,6 +24,21 @@ def table(space: MacroSpace, quality, direction="max", **about) -> GroundTruth:
     frame = pd.DataFrame(codes, columns=[f"stage_{s}" for s in range(space.stages)]).assign(score=quality(codes))
     metric = Metric("score", direction)
     return GroundTruth.from_frame(space, frame, {"score": metric}, name="made-up", **about)
+
+
+def shortest_toml() -> str:
+    """The tiny recipe of the other tests as a file, with a distillation as short as can be, worth few networks."""
+    lines = []
+    short = {
+        "data": {"train": 16, "val": 12},
+        "training": {"epochs": 15, "batch_size": 16, "weights": "last"},
+        "distill": {"epochs": 1, "batch_size": 16, "norm_batches": 1},
+    }
+    for key, value in (TINY | short).items():
+        section = {key: value} if isinstance(value, str) else value
+        lines += [] if isinstance(value, str) else [f"[{key}]"]
+        lines += [f"{k} = {v!r}" for k, v in section.items()]
+    return "\n".join(lines)
 
 
 def square(n: int = 6) -> MacroSpace:
@@ -89,3 +108,129 @@ def test_what_macro_vs_cell_cannot_do_is_said():
         macro_vs_cell.run(table(MacroSpace.from_blocks([["a", "b"]] * 2), same))
     with pytest.raises(TableError, match="no non-uniform network"):
         macro_vs_cell.run(table(square(), lambda c: np.where(same(c), 1.0, np.nan)))
+
+
+# -- iterative ------------------------------------------------------------------------------------
+
+
+def taught(quality: dict[str, float], noise: dict[str, float]) -> GroundTruth:
+    """100 networks whose value is the sum of what their blocks are worth; a teacher's signatures add noise to it.
+
+    Teachers are names with the value that their own network gets.
+    """
+    names = [str(b) for b in range(10)]
+    space = MacroSpace.from_blocks([names, names])
+    worth = np.random.default_rng(3).normal(size=(2, 10))
+    chance = np.random.default_rng(9).normal(size=(2, 10))
+    rows = [
+        (stage, block, teacher, scale * chance[stage, block] - worth[stage, block])
+        for teacher, scale in noise.items()
+        for stage in range(2)
+        for block in range(10)
+    ]
+    frame = pd.DataFrame(rows, columns=["stage", "block", "teacher", "nsr"])
+
+    def value(codes):
+        out = worth[0, codes[:, 0]] + worth[1, codes[:, 1]]
+        for name, reached in quality.items():
+            out[space.keys(codes) == name] = reached
+        return out
+
+    return table(space, value, signatures=Signatures(frame, {"nsr": Metric("nsr", "min")}))
+
+
+@pytest.fixture(scope="module")
+def teachers() -> GroundTruth:
+    noise = {"untrained-0-0-s0": 0.0, "1-1-s0": 9.0, "2-2-s0": 0.1, "3-3-s0": 0.0}
+    return taught({"1-1": -9.0, "2-2": -1.0, "3-3": -2.0}, noise)
+
+
+def test_the_teacher_of_a_table_is_the_nearest_that_is_not_better(teachers):
+    untrained, trained = teachers_of(teachers, "score")
+    assert (untrained, trained) == ("untrained-0-0-s0", {"1-1-s0": -9.0, "2-2-s0": -1.0, "3-3-s0": -2.0})
+    workshop = TableWorkshop(teachers, "score", np.arange(100), trained)
+    code = teachers.codes[0]
+    assert workshop.next_teacher(code, -0.5, untrained) == "2-2-s0"
+    assert workshop.next_teacher(code, -1.0, untrained) == "2-2-s0"
+    assert workshop.next_teacher(code, -1.5, untrained) == "3-3-s0"
+    assert workshop.next_teacher(code, -10.0, untrained) == untrained
+
+
+def test_perfect_signatures_find_the_best_network_first(teachers):
+    study = iterative.run(teachers, trials=4)
+    searches = study.tables["searches"].set_index("search")
+    assert searches.loc["one-shot", "trained_until_best_median"] == 1
+    assert searches.loc["one-shot", ["trained", "passes", "regret_mean", "found_best"]].tolist() == [20, 1, 0, 1]
+    # Without a recipe a pass is ten networks: two stages of ten blocks, the epochs as many.
+    assert searches.loc["iterative", ["trained", "passes", "cost_in_networks"]].tolist() == [20, 2, 40]
+    assert searches.loc["one-shot, same cost", "trained"] == 30
+    assert searches.loc["random, same cost", ["trained", "passes"]].tolist() == [40, 0]
+    assert "found in 100% of trials (median after 1 networks)" in study.text
+    assert "a simulation" in study.data
+
+
+def test_iterative_search_gains_where_only_trained_teachers_tell_something():
+    bench = taught({"1-1": -9.0, "2-2": -8.0}, {"untrained-0-0-s0": 9.0, "1-1-s0": 0.0, "2-2-s0": 0.0})
+    study = iterative.run(bench, trials=10, rounds=2)
+    rows = study.tables["differences"].set_index("against")
+    assert rows.loc["one-shot", "gain_low"] > 0
+    assert rows.loc["one-shot, best teacher", "gain_high"] <= 0
+    taught_by = study.tables["rounds"]
+    assert taught_by.loc[taught_by["round"] == 1, ["teacher", "share"]].values.tolist() == [["untrained-0-0-s0", 1.0]]
+
+
+def test_rounds_of_a_search_train_no_network_twice(teachers):
+    untrained, trained = teachers_of(teachers, "score")
+    trace = blockwise_search(TableWorkshop(teachers, "score", np.arange(17), trained), untrained, 3, 7)
+    assert len(trace.codes) == len(np.unique(trace.codes, axis=0)) == 17
+
+
+def test_failed_trainings_are_counted_and_not_learnt_from(teachers):
+    class Failing(TableWorkshop):
+        def train(self, codes):
+            return np.where(codes[:, 0] == 3, np.nan, super().train(codes))
+
+    untrained, trained = teachers_of(teachers, "score")
+    trace = blockwise_search(Failing(teachers, "score", np.arange(100), trained), untrained, 2, 50)
+    assert np.isnan(trace.values).sum() == 10
+    assert np.isfinite(trace.winner()[1])
+    assert np.isfinite(trace.best_so_far()[-1])
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"), [(("0-0-s0",), "untrained:ARCH"), (("untrained-0-0-s0", "someone"), "--teacher ARCH ")]
+)
+def test_a_table_without_the_teachers_says_how_to_make_them(names, missing):
+    with pytest.raises(TableError, match=missing):
+        iterative.run(taught({}, dict.fromkeys(names, 0.0)))
+
+
+def test_a_pass_costs_what_its_blocks_and_epochs_do():
+    space = square(6)
+    assert pass_in_networks(space, {"distill": {"epochs": 2}, "training": {"epochs": 4}}) == 3
+    assert pass_in_networks(space, None) == 6
+
+
+def test_iterative_search_trains_for_real_and_goes_on_where_it_was(pictures, tmp_path, monkeypatch):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(shortest_toml())
+    options = {"train": recipe, "data": pictures, "store": tmp_path / "store", "rounds": 2, "per_round": 2}
+    study = iterative.run(None, **options)
+    winners = study.tables["winners"]
+    assert winners["search"].tolist() == ["iterative", "one-shot", "one-shot, same cost"]
+    assert winners[["val_acc", "test_acc"]].notna().all(axis=None)
+    rounds = study.tables["rounds"]["teacher"].tolist()
+    assert rounds[0].startswith("untrained-")
+    assert not rounds[1].startswith("untrained-")
+    assert study.data.startswith("Trained for this study by recipe tiny")
+    # A second run trains nothing.
+    for job in (TrainJob, DistillJob):
+        monkeypatch.setattr(job, "run", lambda *_: pytest.fail("made again"))
+    assert iterative.run(None, **options).to_json()["tables"] == study.to_json()["tables"]
+
+
+def test_training_for_real_asks_for_images_and_a_store(pictures):
+    with pytest.raises(ValueError, match="--data PATH"):
+        iterative.run(None, train="blox-mini")
+    with pytest.raises(ValueError, match="--store DIR"):
+        iterative.run(None, train="blox-mini", data=pictures)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "distillation": "distillation",
     "finetune": "finetune",
+    "iterative": "iterative",
     "macro-vs-cell": "macro_vs_cell",
     "signatures": "signatures",
     "teacher": "teacher",
