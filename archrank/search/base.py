@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from archrank.ground_truth import Metric
 from archrank.spaces import Codes, MacroSpace
 
+# Above this many architectures a space is sampled and not listed, unless a pool is given.
+_LISTABLE = 2_000_000
+
 
 class SearchExhaustedError(ValueError):
     """There is no network left that was not asked for yet."""
@@ -34,6 +37,11 @@ class Search(ABC):
         by default all of the space.
     seed
         Decides all that is left to chance.
+
+    Raises
+    ------
+    ValueError
+        For an empty pool, or one with networks that the space does not hold.
     """
 
     def __init__(
@@ -43,11 +51,22 @@ class Search(ABC):
         self.metric = Metric("score") if metric is None else metric
         self.seed = seed
         self.pool: Codes | None = None if pool is None else _distinct(space, pool)
-        self._allowed = None if self.pool is None else frozenset(space.keys(self.pool).tolist())
+        if self.pool is not None and not len(self.pool):
+            raise ValueError("the pool holds no network; give some, or no pool to search the whole space")
         self.rng = np.random.default_rng(seed)
-        self._asked: dict[str, None] = {}
         self._codes: Codes = np.empty((0, space.stages), dtype=np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
+        # A network is known by its place in the space, which is exact and quick to compare. Where all networks can be
+        # listed, in the order of their places, a mask says which are left.
+        self._asked: dict[int, None] = {}
+        self._listed: Codes | None = self.pool
+        if pool is None and space.size <= _LISTABLE:
+            self._listed = space.distinct_codes()
+        if self._listed is not None:
+            places = space.index(self._listed)
+            order = np.argsort(places, kind="stable")
+            self._listed, self._places = self._listed[order], places[order]
+            self._left = np.ones(len(order), dtype=bool)
 
     # -- ask and tell -------------------------------------------------------------------------
 
@@ -64,12 +83,14 @@ class Search(ABC):
         if n < 1:
             raise ValueError(f"ask for 1 or more networks, got {n}")
         codes = _distinct(self.space, self._propose(n))[:n]
-        new = self.is_new(codes)
-        if not new.all():
+        if not self.is_new(codes).all():
             raise AssertionError(f"{type(self).__name__} proposed a network that was asked for or is not in the pool")
         if not len(codes):
-            raise SearchExhaustedError(f"all {len(self._asked)} networks of the search were asked for; none is left")
-        self._asked.update(dict.fromkeys(self.space.keys(codes).tolist()))
+            raise SearchExhaustedError(
+                f"none of the networks that {type(self).__name__} may ask for is left, {len(self._asked)} were asked "
+                "for; widen the pool, the space or the budgets"
+            )
+        self._note(codes)
         return codes
 
     def tell(self, codes: ArrayLike, values: ArrayLike) -> None:
@@ -87,7 +108,7 @@ class Search(ABC):
             raise ValueError(f"expected one value for each of {len(rows)} networks, got shape {told.shape}")
         if np.isinf(told).any():
             raise ValueError(f"value {int(np.isinf(told).argmax())} is infinite; tell NaN for a failed training")
-        self._asked.update(dict.fromkeys(self.space.keys(rows).tolist()))
+        self._note(rows)
         self._codes, self._values = np.concatenate([self._codes, rows]), np.concatenate([self._values, told])
         self._learn(rows, told)
 
@@ -102,21 +123,55 @@ class Search(ABC):
 
     def is_new(self, codes: ArrayLike) -> NDArray[np.bool_]:
         """Which networks may be asked for, bool ``(n,)``: in the pool, and neither they nor a twin asked for yet."""
-        keys = self.space.keys(codes).tolist()
-        return np.array([k not in self._asked and (self._allowed is None or k in self._allowed) for k in keys], bool)
+        places = self.space.index(self.space.canonical(codes))
+        if self._listed is None:
+            return np.array([place not in self._asked for place in places.tolist()], dtype=bool)
+        at, there = self._find(places)
+        return there & self._left[at]
+
+    def new_of(self, codes: ArrayLike, besides: Codes) -> Codes:
+        """Those of some networks that may be asked for, canonical and distinct, other than canonical `besides`."""
+        new = _distinct(self.space, codes)
+        new = new[self.is_new(new)]
+        return new[~np.isin(self.space.index(new), self.space.index(besides))]
 
     def random(self, n: int) -> Codes:
         """Up to `n` new networks, uniformly; empty where none is left."""
-        if self.pool is not None or self.space.size <= 2_000_000:
+        if self._listed is not None:
             left = self.remaining()
             return left[self.rng.permutation(len(left))[:n]]
         found = self.space.sample(n + len(self._asked), self.rng)
         return found[self.is_new(found)][:n]
 
     def remaining(self) -> Codes:
-        """All networks that may still be asked for; only for a pool or a space that can be listed."""
-        codes = self.space.distinct_codes() if self.pool is None else self.pool
-        return codes[self.is_new(codes)]
+        """All networks that may still be asked for, in the order of `MacroSpace.index`.
+
+        Raises
+        ------
+        ValueError
+            For a space of more than two million architectures without a pool.
+        """
+        if self._listed is None:
+            raise ValueError(f"space {self.space.name!r} is too large to list ({self.space.size:.2e}); give a pool")
+        return self._listed[self._left]
+
+    @property
+    def listable(self) -> bool:
+        """Whether there is a pool, or the space is small enough for `remaining`."""
+        return self._listed is not None
+
+    def _find(self, places: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Rows of the listed networks at these places, and whether they are listed at all."""
+        at = np.minimum(np.searchsorted(self._places, places), len(self._places) - 1)
+        return at, np.asarray(self._places[at] == places, dtype=bool)
+
+    def _note(self, codes: Codes) -> None:
+        """Take down canonical networks as asked for."""
+        places = self.space.index(codes)
+        self._asked.update(dict.fromkeys(places.tolist()))
+        if self._listed is not None:
+            at, there = self._find(places)
+            self._left[at[there]] = False
 
     @property
     def told(self) -> tuple[Codes, NDArray[np.float64]]:
@@ -162,19 +217,24 @@ class Search(ABC):
         Raises
         ------
         ValueError
-            For the state of another method.
+            For the state of another method, or networks that the space does not hold.
         """
         if state["method"] != type(self).__name__:
             raise ValueError(f"this is the state of {state['method']}, expected {type(self).__name__}")
+        codes = np.array(state["codes"], dtype=np.int64).reshape(len(state["values"]), -1)
+        self._codes = self.space.validate(codes) if len(codes) else self._codes[:0]
+        self._values = np.array([np.nan if v is None else v for v in state["values"]], dtype=np.float64)
         self.seed = state["seed"]
         self.rng.bit_generator.state = state["rng"]
-        self._asked = dict.fromkeys(state["asked"])
-        self._codes = np.array(state["codes"], dtype=np.int64).reshape(-1, self.space.stages)
-        self._values = np.array([np.nan if v is None else v for v in state["values"]], dtype=np.float64)
+        self._asked = {}
+        if self._listed is not None:
+            self._left[:] = True
+        if state["asked"]:
+            self._note(self.space.from_index(np.array(state["asked"], dtype=object)))
 
 
 def _distinct(space: MacroSpace, codes: ArrayLike) -> Codes:
     """Canonical form, the first of each set of twins, in order."""
     canonical = space.canonical(codes)
-    _, first = np.unique(space.keys(canonical), return_index=True)
+    _, first = np.unique(space.index(canonical), return_index=True)
     return canonical[np.sort(first)]
