@@ -24,6 +24,7 @@ def study(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions: under a minute.")] = False,
     metric: Annotated[str | None, typer.Option(help="Metric in question; default: the benchmark's own.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Repetitions of what is drawn at random.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Whose signatures; default: the best trained teacher.")] = None,
     train: Annotated[
         str | None, typer.Option(help="Train for real by this recipe, where the study can.", metavar="RECIPE")
     ] = None,
@@ -50,7 +51,8 @@ def study(
     """
     from archrank.studies.registry import run_study
 
-    given = {"metric": metric, "trials": trials, "train": train, "data": data, "networks": networks, "store": store}
+    given = {"metric": metric, "trials": trials, "teacher": teacher}
+    given |= {"train": train, "data": data, "networks": networks, "store": store}
     options = {key: value for key, value in given.items() if value is not None}
     with progress() as advance:
         result = run_study(name, benchmark, quick=quick, seed=seed, progress=advance, **options)

@@ -28,7 +28,7 @@ def signature_sum(bench: GroundTruth, columns: Sequence[str], teacher: str) -> F
     return score
 
 
-def complete_columns(bench: GroundTruth, study: str) -> dict[str, list[str]]:
+def complete_columns(bench: GroundTruth, study: str, teachers: int = 1) -> dict[str, list[str]]:
     """For each teacher the columns that it measured of every block; teachers without such a column are left out.
 
     Costs, which some tables also hold for each block, are no signatures: no teacher is needed for them.
@@ -36,7 +36,7 @@ def complete_columns(bench: GroundTruth, study: str) -> dict[str, list[str]]:
     Raises
     ------
     TableError
-        Where there are no signatures, or no teacher has all blocks.
+        Where there are no signatures, or fewer than `teachers` have all blocks.
     """
     signatures = need_signatures(bench, study)
     columns = [c for c in signatures.columns if c not in bench.space.block_costs]
@@ -44,13 +44,15 @@ def complete_columns(bench: GroundTruth, study: str) -> dict[str, list[str]]:
         teacher: [c for c in columns if all(np.isfinite(t).all() for t in signatures.table(c, teacher))]
         for teacher in signatures.teachers
     }
-    if not any(complete.values()):
+    whole = {teacher: found for teacher, found in complete.items() if found}
+    if len(whole) < teachers:
         raise TableError(
-            f"study {study!r} needs signatures of every block, and of table {bench.name!r} none of the teachers "
-            f"{', '.join(signatures.teachers)} has them; distil the other blocks with `archrank distill RECIPE --data "
-            "IMAGES --teacher ARCH --out store`, then `archrank merge store --out TABLE`"
+            f"study {study!r} needs signatures of every block from {teachers} or more teachers, and of those of table "
+            f"{bench.name!r} ({', '.join(signatures.teachers)}) {len(whole)} have them; distil what is missing with "
+            "`archrank distill RECIPE --data IMAGES --teacher ARCH --out store` (untrained:ARCH for an untrained one), "
+            "then `archrank merge store --out TABLE`"
         )
-    return {teacher: found for teacher, found in complete.items() if found}
+    return whole
 
 
 def describe_teachers(bench: GroundTruth, names: Sequence[str], metric: str) -> pd.DataFrame:
