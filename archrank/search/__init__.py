@@ -2,5 +2,17 @@
 
 from archrank.search.base import Search, SearchExhaustedError
 from archrank.search.random import RandomSearch
+from archrank.search.registry import list_searches, make_search, register_search
+from archrank.search.run import History, run, table_objective
 
-__all__ = ["RandomSearch", "Search", "SearchExhaustedError"]
+__all__ = [
+    "History",
+    "RandomSearch",
+    "Search",
+    "SearchExhaustedError",
+    "list_searches",
+    "make_search",
+    "register_search",
+    "run",
+    "table_objective",
+]

@@ -33,8 +33,8 @@ class Search(ABC):
         What is told: its direction decides what is better, its unit is that of the values. By default
         a metric where more is better.
     pool
-        The only networks that may be asked for, ``(n, n_stages)``, such as those that a table holds;
-        by default all of the space.
+        The only networks that may be asked for, ``(n, n_stages)``, such as those that a table holds; kept
+        canonical, without twins, in the order of `MacroSpace.index`. By default all of the space.
     seed
         Decides all that is left to chance.
 
@@ -50,9 +50,12 @@ class Search(ABC):
         self.space = space
         self.metric = Metric("score") if metric is None else metric
         self.seed = seed
-        self.pool: Codes | None = None if pool is None else _distinct(space, pool)
-        if self.pool is not None and not len(self.pool):
-            raise ValueError("the pool holds no network; give some, or no pool to search the whole space")
+        self.pool: Codes | None = None
+        if pool is not None:
+            canonical = space.canonical(pool)
+            self.pool = canonical[np.unique(space.index(canonical), return_index=True)[1]]
+            if not len(self.pool):
+                raise ValueError("the pool holds no network; give some, or no pool to search the whole space")
         self.rng = np.random.default_rng(seed)
         self._codes: Codes = np.empty((0, space.stages), dtype=np.int64)
         self._values: NDArray[np.float64] = np.empty(0)
@@ -63,10 +66,8 @@ class Search(ABC):
         if pool is None and space.size <= _LISTABLE:
             self._listed = space.distinct_codes()
         if self._listed is not None:
-            places = space.index(self._listed)
-            order = np.argsort(places, kind="stable")
-            self._listed, self._places = self._listed[order], places[order]
-            self._left = np.ones(len(order), dtype=bool)
+            self._places = space.index(self._listed)
+            self._left = np.ones(len(self._places), dtype=bool)
 
     # -- ask and tell -------------------------------------------------------------------------
 
@@ -178,6 +179,11 @@ class Search(ABC):
         """Networks whose training did not fail, in the order told, and their values in the metric's unit."""
         there = np.isfinite(self._values)
         return self._codes[there], self._values[there]
+
+    @property
+    def history(self) -> tuple[Codes, NDArray[np.float64]]:
+        """All networks in the order told, and their values; NaN for one whose training failed."""
+        return self._codes, self._values
 
     # -- results and resuming -----------------------------------------------------------------
 
