@@ -37,7 +37,9 @@ for _name, _class in {
     "donna": "blockwise:DonnaSearch",
     "hant": "blockwise:HantSearch",
     "nsga2": "nsga2:NSGA2Search",
+    "predictor": "predictor:PredictorSearch",
     "random": "random:RandomSearch",
+    "rerank": "rerank:IterativeReranking",
 }.items():
     register_search(_name, f"archrank.search.{_class}")
 
