@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -51,7 +51,7 @@ def study(
     """
     from archrank.studies.registry import run_study
 
-    given = {"metric": metric, "trials": trials, "teacher": teacher}
+    given: dict[str, Any] = {"metric": metric, "trials": trials, "teacher": teacher}
     given |= {"train": train, "data": data, "networks": networks, "store": store}
     options = {key: value for key, value in given.items() if value is not None}
     with progress() as advance:

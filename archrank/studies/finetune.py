@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from archrank.benchmarks.noise import measure_noise
 from archrank.encodings.proxy import curve_of
 from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants
-from archrank.studies.statistics import Floats, estimate_of, tau_between_seeds, tau_gain, tau_of
+from archrank.studies.reference import reference, reference_lines, reference_text
+from archrank.studies.statistics import Floats, estimate_of, tau_gain, tau_of
 from archrank.studies.sums import signature_sum
 from archrank.studies.wording import listed, target_spec, unit_text
 
@@ -85,7 +85,7 @@ def run(
         "ranking": pd.DataFrame(rows),
         "gains": pd.DataFrame(_gains(target.sign * values, truth, seed, resamples)),
         "level": pd.DataFrame(level).rename_axis("variant").reset_index(),
-        "reference": pd.DataFrame(_reference(bench, target, seed, resamples)),
+        "reference": reference(bench, target.name, seed, resamples),
     }
     extent = f"{len(truth)} networks both from scratch and in each of {', '.join(tuned)}"
     return Study(
@@ -93,7 +93,7 @@ def run(
         "Fine-tuned against from-scratch accuracy",
         QUESTION,
         data_line(bench, target.name, extent),
-        {name: table for name, table in tables.items() if len(table)},
+        tables,
         _text(tables, target),
         {"tau": _figure(tables, target)},
     )
@@ -133,17 +133,6 @@ def _gains(scores: pd.DataFrame, truth: Floats, seed: int, resamples: int) -> li
     ]
 
 
-def _reference(bench: GroundTruth, target: Metric, seed: int, resamples: int) -> list[dict[str, Any]]:
-    """What no way of ranking can be expected to surpass."""
-    seeds, noise = tau_between_seeds(bench, target.name, seed, resamples), measure_noise(bench, target.name)
-    rows: list[dict[str, Any]] = []
-    if seeds is not None:
-        rows.append({"what": "two seeds", "n_networks": seeds.n, **seeds.columns("kendall_tau")})
-    if noise.ceiling_tau is not None:
-        rows.append({"what": "noise ceiling", "n_networks": len(bench), "kendall_tau": noise.ceiling_tau})
-    return rows
-
-
 def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
     rows = tables["ranking"].to_dict("records")
     tuned = [row for row in rows if row["kind"] == "fine-tuned"]
@@ -153,7 +142,7 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
         " ".join(_gain(row) for row in tables["gains"].to_dict("records")),
         _against_cheaper(rows, tuned),
         _level(tables["level"], target),
-        _references(tables["reference"], tuned),
+        _below(tables["reference"], tuned),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -188,19 +177,18 @@ def _level(level: pd.DataFrame, target: Metric) -> str:
     return f"Mean {target.name} and its difference from training from scratch: {each}."
 
 
-def _references(reference: pd.DataFrame | None, tuned: list[dict[Any, Any]]) -> str:
-    if reference is None or not len(reference):
-        return "Too few networks have a second seed to say how well any ranking could agree with this target."
+def _below(table: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:
     best = max(tuned, key=lambda row: row["kendall_tau"])
-    values = [f"{row['what']} {row['kendall_tau']:.3f}" for row in reference.to_dict("records")]
-    below = [row["what"] for row in reference.to_dict("records") if row["kendall_tau"] > best["kendall_tau"]]
+    if not len(table):
+        return reference_text(table)
+    below = table.loc[table["kendall_tau"] > best["kendall_tau"], "what"].tolist()
     verdict = f"below {listed(below)}" if below else "not below them"
-    return f"For comparison, tau of {listed(values)}: the best fine-tuned ranking, of {best['way']}, is {verdict}."
+    return f"{reference_text(table)} The best fine-tuned ranking, of {best['way']}, is {verdict}."
 
 
 def _figure(tables: Mapping[str, pd.DataFrame], target: Metric) -> Draw:
     def draw(figure: Figure) -> None:
-        lines = {} if "reference" not in tables else dict(tables["reference"][["what", "kendall_tau"]].to_numpy())
+        lines = reference_lines(tables["reference"])
         title = f"Tau with {target.name} from scratch"
         draw_intervals(figure, tables["ranking"], "way", "kendall_tau", group="kind", lines=lines, title=title)
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from archrank.benchmarks.metrics import kendall
-from archrank.benchmarks.noise import Noise
 from archrank.benchmarks.splits import permutation
 from archrank.ground_truth import GroundTruth, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_signatures, sizes_that_fit
 from archrank.studies.predicting import Contestant, compared, lead, summary
+from archrank.studies.reference import reference, reference_lines
 from archrank.studies.signatures_text import text
 from archrank.studies.statistics import Floats, mean_of, tau_gain, tau_of
 from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
@@ -98,6 +98,7 @@ def run(
         "choice": choice,
         "predictors": summary(report, [*fast, *slow]),
         "lead": lead(report, sizes[-1]),
+        "reference": reference(bench, target.name, seed, resamples),
         "runner_up": pd.DataFrame([_runner_up(scores, columns, truth[there], seed, resamples)]),
     }
     return Study(
@@ -108,8 +109,8 @@ def run(
             bench, target.name, f"signatures of teachers {', '.join(complete)}; sets and predictors use {chosen}"
         ),
         tables,
-        text(tables, target, chosen, report.noise),
-        _figures(tables, chosen, report.noise),
+        text(tables, target, chosen),
+        _figures(tables, chosen),
     )
 
 
@@ -185,8 +186,8 @@ def _contestants(
     return [Contestant(name, teacher, offer) for name in names for offer in offers]
 
 
-def _figures(tables: Mapping[str, pd.DataFrame], teacher: str, noise: Noise) -> Mapping[str, Draw]:
-    lines = {"two seeds": noise.reproducibility_tau, "noise ceiling": noise.ceiling_tau}
+def _figures(tables: Mapping[str, pd.DataFrame], teacher: str) -> Mapping[str, Draw]:
+    lines = reference_lines(tables["reference"])
 
     def alone(figure: Figure) -> None:
         table = tables["networks"].query("kind == 'signature'")

@@ -7,19 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from archrank.benchmarks.noise import Noise
 from archrank.ground_truth import Metric
+from archrank.studies.reference import reference_text
 from archrank.studies.statistics import MIN_TRIALS, estimate_of
 from archrank.studies.wording import listed
 
 
-def text(tables: Mapping[str, pd.DataFrame], target: Metric, teacher: str, noise: Noise) -> str:
+def text(tables: Mapping[str, pd.DataFrame], target: Metric, teacher: str) -> str:
     """Half a page."""
     parts = [
         _alone(tables["networks"], tables["runner_up"], target, teacher),
         _blocks(tables["blocks"], teacher),
         _sets(tables["sets"], tables["choice"]),
-        _predictors(tables["predictors"], tables["lead"], noise),
+        _predictors(tables["predictors"], tables["lead"]),
+        reference_text(tables["reference"]),
     ]
     return "\n\n".join(parts)
 
@@ -70,17 +71,17 @@ def _sets(sets: pd.DataFrame, choice: pd.DataFrame) -> str:
     )
 
 
-def _predictors(predictors: pd.DataFrame, lead: pd.DataFrame, noise: Noise) -> str:
+def _predictors(predictors: pd.DataFrame, lead: pd.DataFrame) -> str:
     ranked = predictors[predictors["kendall_tau"].notna()].sort_values("kendall_tau", ascending=False)
     if not len(ranked):
-        return f"No predictor gave a score. {_noise(noise)}"
+        return "No predictor gave a score."
     sentences = []
     for n, part in ranked.groupby("n_train"):
         best = part.to_dict("records")[0]
         sentences.append(f"with {n} networks {_named(best)}, {estimate_of(best, 'kendall_tau'):.3f}")
     failed = predictors.loc[predictors["failures"] > 0, "predictor"].unique().tolist()
     lost = f" Some trials of {listed(failed)} failed." if failed else ""
-    return f"Predictor of highest tau on test networks: {'; '.join(sentences)}.{_ahead(lead)}{lost} {_noise(noise)}"
+    return f"Predictor of highest tau on test networks: {'; '.join(sentences)}.{_ahead(lead)}{lost}"
 
 
 def _ahead(lead: pd.DataFrame) -> str:
@@ -98,9 +99,3 @@ def _ahead(lead: pd.DataFrame) -> str:
 
 def _named(row: Any) -> str:
     return f"{row['predictor']} on {row['columns']}"
-
-
-def _noise(noise: Noise) -> str:
-    if noise.ceiling_tau is None or noise.reproducibility_tau is None:
-        return "The noise ceiling is unknown: too few networks have a second seed."
-    return f"Noise ceiling {noise.ceiling_tau:.3f}, tau between two seeds {noise.reproducibility_tau:.3f}."

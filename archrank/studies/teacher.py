@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from archrank.benchmarks.noise import Noise
 from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import sizes_that_fit
 from archrank.studies.predicting import Contestant, compared, summary
+from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import estimate_of, mean_of, tau_gain, tau_of
 from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
 from archrank.studies.wording import listed
@@ -86,6 +86,7 @@ def run(
         "columns": pd.DataFrame(sums),
         "predictors": predicted,
         "differences": pd.DataFrame(losses),
+        "reference": reference(bench, target.name, seed, resamples),
     }
     return Study(
         "teacher",
@@ -93,8 +94,8 @@ def run(
         QUESTION,
         data_line(bench, target.name, f"signatures of teachers {', '.join(names)}"),
         tables,
-        _text(tables, target, report.noise),
-        _figures(tables, report.noise),
+        _text(tables, target),
+        _figures(tables),
     )
 
 
@@ -116,14 +117,15 @@ def _of_predictors(rows: pd.DataFrame, contestants: Sequence[Contestant], best: 
     return found
 
 
-def _text(tables: Mapping[str, pd.DataFrame], target: Metric, noise: Noise) -> str:
+def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
     differences = tables["differences"]
     columns = differences[differences["ranking"].str.startswith("sum of ")]
     rest = differences[~differences["ranking"].str.startswith("sum of ")]
     parts = [_teachers(tables["teachers"], target), _quality(tables["teachers"], columns)]
     untrained = tables["teachers"].loc[tables["teachers"]["training"] == "untrained", "teacher"].tolist()
     parts += [_untrained(columns[columns["teacher"] == teacher]) for teacher in untrained]
-    parts.append(_predictors(tables["predictors"], rest, noise))
+    parts.append(_predictors(tables["predictors"], rest))
+    parts.append(reference_text(tables["reference"]))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -170,7 +172,7 @@ def _untrained(differences: pd.DataFrame) -> str:
     return f"{rows[0]['teacher']}, against {rows[0]['reference']}, {verdict}: {each}."
 
 
-def _predictors(predictors: pd.DataFrame, differences: pd.DataFrame, noise: Noise) -> str:
+def _predictors(predictors: pd.DataFrame, differences: pd.DataFrame) -> str:
     ranked = predictors[predictors["kendall_tau"].notna()].sort_values("kendall_tau", ascending=False)
     each = []
     for (name, n), part in ranked.groupby(["predictor", "n_train"], sort=False):
@@ -181,12 +183,11 @@ def _predictors(predictors: pd.DataFrame, differences: pd.DataFrame, noise: Nois
     verdict = (
         f"On the same splits of this table: {shown}." if shown else "On the same splits no teacher is shown to differ."
     )
-    ceiling = "unknown" if noise.ceiling_tau is None else f"{noise.ceiling_tau:.3f}"
-    return f"Predictors on the same signature: {'; '.join(each)}. {verdict} Noise ceiling {ceiling}."
+    return f"Predictors on the same signature: {'; '.join(each)}. {verdict}"
 
 
-def _figures(tables: Mapping[str, pd.DataFrame], noise: Noise) -> Mapping[str, Draw]:
-    lines = {"two seeds": noise.reproducibility_tau, "noise ceiling": noise.ceiling_tau}
+def _figures(tables: Mapping[str, pd.DataFrame]) -> Mapping[str, Draw]:
+    lines = reference_lines(tables["reference"])
 
     def columns(figure: Figure) -> None:
         title = "Sum of signatures by teacher, best teacher first"

@@ -1,0 +1,364 @@
+"""Studies on tables whose answers are known, and what all of them keep."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from studies_contract import CODES, QUALITY, TEACHERS, check_figures, check_study, noisy, rows, signatures, table
+from tiny import TINY
+
+from archrank.cli import main
+from archrank.ground_truth import TableError
+from archrank.predictors import make_predictor
+from archrank.studies import list_studies, run_study
+from archrank.studies.statistics import Estimate, mean_of, tau_between_seeds, tau_gain, tau_of
+from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
+
+MINE = ("distillation", "finetune", "signatures", "teacher")
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Two noisy seeds; distilled is normal plus 1; fine-tuned for 3 epochs is the mean of the seeds, for 0 chance."""
+    first, second = noisy(0.8, 1), noisy(0.8, 2)
+    curve = [[v - 4, v - 2, v] for v in first]
+    return table(
+        rows(first, acc_curve=curve, teacher=""),
+        rows(second, seed=1, teacher=""),
+        rows(first + 1, "distilled", acc_curve=[[v + 1 for v in c] for c in curve], teacher=TEACHERS[0]),
+        rows((first + second) / 2, "finetuned-3", teacher=TEACHERS[0]),
+        rows(np.random.default_rng(3).normal(size=len(CODES)), "finetuned-0", teacher=TEACHERS[0]),
+    )
+
+
+@pytest.fixture(scope="module")
+def studies(known):
+    options = {"signatures": {"predictors": ["hant", "donna"]}, "teacher": {"trials": 5}}
+    return {name: run_study(name, known, quick=True, seed=100, **options.get(name, {})) for name in MINE}
+
+
+# -- all studies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_contract(name, studies, tmp_path):
+    assert studies[name].name == name
+    assert name in list_studies()
+    check_study(studies[name], tmp_path)
+    check_study(studies[name], tmp_path)  # over what is there
+
+
+@pytest.mark.parametrize("name", ["distillation", "finetune"])
+def test_the_same_seed_gives_the_same_study(name, known, studies):
+    assert run_study(name, known, quick=True, seed=100).to_json() == studies[name].to_json()
+
+
+def test_the_check_of_figures_can_fail(studies):
+    study = studies["distillation"]
+    object.__setattr__(study, "text", study.text + " And 12.345678.")
+    try:
+        with pytest.raises(AssertionError, match=r"12\.345678 is in no table"):
+            check_figures(study)
+    finally:
+        object.__setattr__(study, "text", study.text.removesuffix(" And 12.345678."))
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(studies, tmp_path, monkeypatch):
+    study = studies["finetune"]
+    study.save(tmp_path)
+    before = (tmp_path / "tau.png").read_bytes()
+
+    def full(figure, path, **_):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="disk full"):
+        study.save(tmp_path)
+    assert (tmp_path / "tau.png").read_bytes() == before
+    assert not [f for f in tmp_path.iterdir() if f.name.startswith(".")]
+
+
+def test_unknown_names_and_options(known):
+    with pytest.raises(ValueError, match="unknown study 'nothing'; there are distillation, finetune"):
+        run_study("nothing", known)
+    with pytest.raises(ValueError, match="study 'finetune' has no option 'trials'; it takes metric"):
+        run_study("finetune", known, trials=3)
+    with pytest.raises(TableError, match="no metric 'speed'"):
+        run_study("finetune", known, metric="speed")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("distillation", "archrank train RECIPE --data IMAGES --archs N --teacher ARCH --out store"),
+        ("finetune", "archrank finetune RECIPE --data IMAGES --archs N --blocks-from store"),
+        ("signatures", "archrank distill RECIPE --data IMAGES --teacher ARCH --out store"),
+        ("teacher", "archrank distill RECIPE --data IMAGES --teacher ARCH --out store"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_command(name, command):
+    bare = table(rows(noisy(0.5, 0)), signatures=None)
+    with pytest.raises(TableError) as caught:
+        run_study(name, bare)
+    message = str(caught.value)
+    assert name in message
+    assert "'known'" in message
+    assert command in message
+    assert "archrank merge store --out TABLE" in message
+    assert "\n" not in message
+
+
+def test_a_table_without_normal_training():
+    with pytest.raises(TableError, match="compares with variant 'normal'"):
+        run_study("distillation", table(rows(noisy(0.5, 0), "distilled")))
+
+
+def test_command(known, studies, tmp_path, monkeypatch, capsys):
+    folder = known.save(tmp_path / "known")
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["archrank", "study", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    arguments = ("distillation", folder, "--quick", "--seed", 100)
+    code, out, err = call(*arguments, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["rows"] == studies["distillation"].to_json()["rows"]
+    code, out, err = call(*arguments, "--out", tmp_path / "out")
+    assert code == 0
+    assert out.startswith("Run on known (two-twelve, 144 networks): acc [%] of 144 networks")
+    assert "beats normal training" in out
+    assert (tmp_path / "out" / "study.json").exists()
+    code, out, err = call("teacher", folder, "--train", "blox-mini")
+    assert (code, out) == (2, "")
+    assert "study 'teacher' has no option 'train'" in err
+
+
+# -- distillation -----------------------------------------------------------------------------------
+
+
+def test_distilled_is_normal_plus_one(studies):
+    study = studies["distillation"]
+    for row in study.tables["difference"].itertuples():
+        assert row.difference == pytest.approx(1.0)
+        assert row.difference_low == pytest.approx(1.0)
+        assert row.share_better == 1.0
+    ranking = study.tables["ranking"].iloc[0]
+    assert ranking["kendall_tau"] == pytest.approx(1.0)
+    assert ranking["reproducibility_tau"] < 0.99
+    assert study.tables["curves"]["difference"].to_numpy() == pytest.approx(np.ones(3))
+    assert "Distillation (distilled) beats normal training: mean acc changes by +1.00" in study.text
+    assert "who gains more is not decided" in study.text
+    assert "agree better than that" in study.text
+
+
+@pytest.mark.parametrize(
+    ("change", "direction", "verdict"),
+    [
+        (-1.0, "max", "is worse than normal training"),
+        (-1.0, "min", "beats normal training"),
+        (0.0, "max", "is neither shown to beat normal training nor to be worse"),
+    ],
+)
+def test_the_verdict_follows_sign_direction_and_interval(change, direction, verdict):
+    normal, noise = noisy(0.5, 0), np.random.default_rng(5).normal(size=len(CODES))
+    bench = table(rows(normal), rows(normal + change + 0.3 * (noise - noise.mean()), "distilled"), direction=direction)
+    study = run_study("distillation", bench, quick=True)
+    assert f"Distillation (distilled) {verdict}" in study.text
+    assert "Too few networks have a second seed" in study.text
+    assert "curves" not in study.tables
+
+
+def test_regression_to_the_mean_is_not_taken_for_a_gain_of_the_worst():
+    """Both trainings are the same value with independent noise, so that distillation gives nothing to anybody."""
+    first, second = noisy(5.0, 1), noisy(5.0, 2)
+    quarters = run_study("distillation", table(rows(first), rows(second, "distilled")), quick=True).tables["difference"]
+    naive = (second - first)[np.argsort(first)]
+    assert naive[:36].mean() - naive[-36:].mean() > 5
+    assert abs(quarters["difference"].iloc[1] - quarters["difference"].iloc[4]) < 2.5
+
+
+def test_several_teachers_are_several_variants():
+    normal = noisy(0.5, 0)
+    bench = table(
+        rows(normal), rows(normal + 1, "distilled:1-1-s0"), rows(normal[:9] - 1, "distilled-topk", codes=CODES[:9])
+    )
+    study = run_study("distillation", bench, quick=True)
+    whole = study.tables["difference"].query("networks == 'all'").set_index("variant")
+    assert whole["difference"].to_dict() == pytest.approx({"distilled:1-1-s0": 1.0, "distilled-topk": -1.0})
+    assert whole["n_networks"].to_dict() == {"distilled:1-1-s0": 144, "distilled-topk": 9}
+
+
+def test_only_common_seeds_are_paired():
+    bench = table(rows(noisy(0.5, 0), seed=0), rows(noisy(0.5, 1), "distilled", seed=1))
+    with pytest.raises(
+        TableError, match="no network of table 'known' has acc both of variant 'normal' and of 'distilled'"
+    ):
+        run_study("distillation", bench)
+
+
+def test_distillation_trains_for_real(pictures, tmp_path):
+    import tomllib
+
+    lines = ["name = 'tiny'"]
+    for section, values in TINY.items():
+        if isinstance(values, dict):
+            lines += [f"[{section}]", *(f"{k} = {v!r}" for k, v in values.items())]
+    (tmp_path / "tiny.toml").write_text("\n".join(lines))
+    assert tomllib.loads((tmp_path / "tiny.toml").read_text()) == TINY
+    calls = []
+    options = {"train": tmp_path / "tiny.toml", "data": pictures, "networks": 4, "store": tmp_path / "store"}
+    study = run_study("distillation", quick=True, progress=lambda *call: calls.append(call), **options)
+    assert study.tables["ranking"]["n_networks"].tolist() == [3]
+    assert "tiny trained here" in study.data
+    assert max(done for done, total, _ in calls if total == 7) == 7
+    again = run_study("distillation", quick=True, **options)  # nothing is trained twice
+    assert again.to_json() == study.to_json()
+    with pytest.raises(ValueError, match="--train needs images"):
+        run_study("distillation", train="blox-mini")
+
+
+# -- finetune ---------------------------------------------------------------------------------------
+
+
+def test_finetuned_equal_to_normal_ranks_alike(studies):
+    study = studies["finetune"]
+    ranking = study.tables["ranking"].set_index("way")
+    assert ranking.loc["finetuned-3", "kendall_tau"] == pytest.approx(1.0)
+    assert abs(ranking.loc["finetuned-0", "kendall_tau"]) < 0.2
+    assert ranking.index[:2].tolist() == ["finetuned-0", "finetuned-3"]  # by epochs, not in table order
+    assert ranking.loc[f"sum of truth, {TEACHERS[0]}", "kendall_tau"] > 0.85
+    assert set(study.tables["reference"]["what"]) == {"two seeds", "noise ceiling"}
+    assert "finetuned-3 ranks better than finetuned-0" in study.text
+    assert "has a higher tau than all of these" in study.text
+    assert "is not below them" in study.text
+
+
+def test_early_epochs_are_powers_of_two(studies):
+    ways = studies["finetune"].tables["ranking"].query("kind == 'from scratch'")
+    assert ways["epochs"].tolist() == [1, 2]  # of 3
+    normal = noisy(0.5, 0)
+    curve = [[v, v, v, v, v] for v in normal]
+    bench = table(rows(normal, acc_curve=curve), rows(normal, "finetuned-1"))
+    ways = run_study("finetune", bench, quick=True).tables["ranking"].query("kind == 'from scratch'")
+    assert ways["epochs"].tolist() == [1, 2, 4]
+
+
+def test_finetune_without_common_networks():
+    bench = table(rows(noisy(0.5, 0)[:9], codes=CODES[:9]), rows(noisy(0.5, 0)[9:], "finetuned-1", codes=CODES[9:]))
+    with pytest.raises(TableError, match="has 0 networks with acc both from scratch and in each of finetuned-1"):
+        run_study("finetune", bench)
+
+
+# -- signatures and teacher -------------------------------------------------------------------------
+
+
+def test_a_signature_that_is_the_truth_ranks_first(studies):
+    study = studies["signatures"]
+    sums = study.tables["networks"].query("teacher == @TEACHERS[0]").set_index("column")
+    assert sums.loc["truth", "kendall_tau"] > 0.85 > 0.3 > abs(sums.loc["chance", "kendall_tau"])
+    blocks = study.tables["blocks"].set_index(["stage", "column"])
+    assert blocks.loc[(0, "truth"), "kendall_tau"] > 0.9
+    assert study.tables["sets"]["columns"][0] == "truth"
+    assert set(study.tables["sets"]["columns"]) == {"truth", "chance", "truth+chance"}
+    assert study.tables["choice"]["most_chosen"].unique().tolist() == ["truth"]
+    assert "truth is the best" in study.text
+    assert "use 11-11-s0" in study.data
+
+
+def test_without_noise_the_truth_has_tau_one():
+    study = run_study("signatures", table(rows(50 + QUALITY)), quick=True, predictors=["hant"])
+    sums = study.tables["networks"].query("teacher == @TEACHERS[0] and column == 'truth'").iloc[0]
+    assert sums["kendall_tau"] == pytest.approx(1.0)
+    assert study.tables["blocks"].query("column == 'truth'")["kendall_tau"].to_numpy() == pytest.approx(np.ones(2))
+    predicted = study.tables["predictors"].query("columns == 'truth'")
+    assert (predicted["kendall_tau"] > 0.99).all()  # encodings are single precision, which breaks and makes ties
+
+
+def test_the_sum_is_that_of_hant(known):
+    for columns in (["truth"], ["chance"], ["truth", "chance"]):
+        hant = make_predictor("hant", known, columns=columns, teacher=TEACHERS[1])
+        ours = signature_sum(known, columns, TEACHERS[1])
+        assert ours == pytest.approx(hant.predict(known.codes), rel=1e-5)
+
+
+def test_quality_of_teachers(studies):
+    study = studies["teacher"]
+    teachers = study.tables["teachers"]
+    assert teachers["teacher"].tolist() == list(TEACHERS)
+    assert teachers["training"].tolist() == ["trained", "trained", "untrained"]
+    assert teachers["kendall_tau"].is_monotonic_decreasing
+    differences = study.tables["differences"].set_index(["ranking", "teacher"])
+    assert differences.loc[("sum of truth", TEACHERS[2]), "difference_high"] < 0
+    assert differences.loc[("donna, 50 networks", TEACHERS[2]), "difference_high"] < 0
+    assert "The 2 trained teachers rank networks in the order of their own values" in study.text
+    assert f"{TEACHERS[2]}, against {TEACHERS[0]}, loses with sum of truth" in study.text
+
+
+def test_teachers_are_described_by_their_networks(known):
+    found = describe_teachers(known, ["foreign", *reversed(TEACHERS)], "acc")
+    assert found["teacher"].tolist() == [TEACHERS[0], TEACHERS[1], "foreign", TEACHERS[2]]
+    assert found["rank"].tolist()[1] == 1 + (known.values() > known.values()[CODES.tolist().index([3, 3])]).sum()
+    assert found["training"].tolist() == ["trained", "trained", "unknown", "untrained"]
+    assert pd.isna(found["own"][2])
+
+
+def test_half_distilled_teachers_are_left_out():
+    whole = signatures()
+    frame = whole.frame[(whole.frame["teacher"] != TEACHERS[1]) | (whole.frame["stage"] == 0)]
+    bench = table(rows(noisy(0.5, 0)), signatures=type(whole)(frame, whole.metrics))
+    assert list(complete_columns(bench, "signatures")) == [TEACHERS[0], TEACHERS[2]]
+    frame = whole.frame[whole.frame["stage"] == 0]
+    bench = table(rows(noisy(0.5, 0)), signatures=type(whole)(frame, whole.metrics))
+    with pytest.raises(TableError, match="signatures of every block from 1 or more teachers"):
+        run_study("signatures", bench)
+    bench = table(rows(noisy(0.5, 0)), signatures=signatures(TEACHERS[:1]))
+    with pytest.raises(TableError, match=r"from 2 or more teachers.*untrained:ARCH"):
+        run_study("teacher", bench)
+
+
+def test_too_few_networks_for_predictors():
+    bench = table(rows(noisy(0.5, 0)[:24], codes=CODES[:24]))
+    with pytest.raises(TableError, match="on 20 networks or more, and table 'known' has 24, of which 16 can train"):
+        run_study("signatures", bench)
+    with pytest.raises(TableError, match=r"no teacher 'nobody'.*there are 11-11-s0"):
+        run_study("signatures", table(rows(noisy(0.5, 0))), teacher="nobody")
+
+
+# -- estimates --------------------------------------------------------------------------------------
+
+
+def test_estimates():
+    rng = np.random.default_rng(0)
+    mean = mean_of(rng.normal(1.0, 1.0, size=400))
+    assert mean.low < 1.0 < mean.high
+    assert mean.high - mean.low == pytest.approx(2 * 1.96 / 20, rel=0.15)  # as the normal approximation has it
+    assert mean.decided == 1
+    assert mean_of(-np.ones(9)).decided == -1
+    assert tau_of(np.arange(30.0), np.arange(30.0), resamples=9).value == pytest.approx(1.0)
+    chance = tau_of(*rng.normal(size=(2, 100)), resamples=199)
+    assert chance.low < 0 < chance.high
+    assert chance.decided == 0
+    gain = tau_gain(np.arange(50.0), rng.normal(size=50), np.arange(50.0), resamples=199)
+    assert gain.decided == 1
+    few = mean_of(np.ones(4))
+    assert (few.value, few.decided) == (1.0, 0)
+    assert f"{few:.1f}" == "1.0 (interval unknown)"
+    assert f"{Estimate(0.1, -0.2, 0.3):+.1f}" == "+0.1 (95 % -0.2 to +0.3)"
+
+
+def test_many_networks_are_sampled():
+    big = np.arange(6000.0)
+    assert tau_of(big, big, resamples=20).n == 5000
+
+
+def test_tau_between_seeds_needs_ten_networks(known):
+    assert tau_between_seeds(known, "acc").n == 144
+    few = table(rows(noisy(0.5, 0)), rows(noisy(0.5, 1)[:9], seed=1, codes=CODES[:9]))
+    assert tau_between_seeds(few, "acc") is None
