@@ -10,11 +10,13 @@ import pytest
 from tiny import TINY
 
 from archrank.ground_truth import GroundTruth, Metric, Signatures, TableError
+from archrank.search.registry import make_search
 from archrank.spaces import MacroSpace
-from archrank.studies import iterative, macro_vs_cell
+from archrank.studies import iterative, macro_vs_cell, nas_methods, trials
 from archrank.studies.blockwise_rounds import blockwise_search, pass_in_networks
 from archrank.studies.cells import is_uniform
 from archrank.studies.table_workshop import TableWorkshop, teachers_of
+from archrank.studies.trials import Arena, Trial
 from archrank.train_ground_truth.jobs import DistillJob, TrainJob
 
 
@@ -235,3 +237,110 @@ def test_training_for_real_asks_for_images_and_a_store(pictures):
         iterative.run(None, train="blox-mini")
     with pytest.raises(ValueError, match="--store DIR"):
         iterative.run(None, train="blox-mini", data=pictures)
+
+
+# -- nas-methods ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grid() -> GroundTruth:
+    """400 networks in two seeds: the mean is the sum of the codes, seed 0 turns the order around."""
+    names = [str(b) for b in range(20)]
+    space = MacroSpace.from_blocks([names, names])
+    codes = space.all_codes()
+    frames = [
+        pd.DataFrame(codes, columns=["stage_0", "stage_1"]).assign(seed=seed, score=weight * codes.sum(axis=1))
+        for seed, weight in ((0, -1.0), (1, 3.0))
+    ]
+    return GroundTruth.from_frame(space, pd.concat(frames), {"score": Metric("score")}, name="grid")
+
+
+def test_an_arena_judges_by_the_mean_and_tells_what_is_asked(grid):
+    arena = Arena(grid, grid.metric(), told=0)
+    assert arena.top(0.001) == 38  # at least the best network
+    assert arena.top(0.01) == 36  # the best 4: 38, 37 twice, 36 three times
+    order = [0, 21, 42, 399]  # sums 0, 2, 4, 38: told less and less
+    trial = Trial("x", 0, tuple(order), 0.0)
+    assert trial.best(arena).tolist() == [0, 0, 0, 0]
+    assert trial.best(Arena(grid, grid.metric())).tolist() == [0, 2, 4, 38]
+    assert (trial.until(arena, 3), trial.until(arena, 100)) == (3, np.inf)
+
+
+def test_random_search_needs_half_of_the_table():
+    bench = table(square(10), lambda c: c.sum(axis=1))
+    study = nas_methods.run(bench, methods=["random"], trials=60, budget=100)
+    row = study.tables["methods"].iloc[0]
+    # The place of one network in a random order is uniform; of 60 draws the median is within 3 deviations.
+    assert abs(row["top01_median"] - 50) < 3 * 100 / (2 * np.sqrt(60))
+    assert (row["top01_reached"], row["regret_mean"]) == (1, 0)
+    assert study.tables["trials"]["top01"].between(1, 100).all()
+
+
+def test_what_is_beyond_the_budget_is_said_so(grid):
+    study = nas_methods.run(grid, methods=["random"], trials=9, budget=5)
+    row = study.tables["methods"].iloc[0]
+    assert np.isnan(row["top01_median"])
+    assert "random >5 (" in study.text
+    assert study.to_json()["rows"][0]["top01_median"] is None
+    assert study.tables["curves"]["trained"].tolist() == [1, 2, 3, 4, 5]
+    assert study.tables["curves"]["best_median"].is_monotonic_increasing
+
+
+def test_trials_end_at_the_top_if_asked_to(grid):
+    whole = nas_methods.run(grid, methods=["random"], trials=3, budget=400)
+    short = nas_methods.run(grid, methods=["random"], trials=3, budget=400, until_top=True)
+    pd.testing.assert_frame_equal(short.tables["curves"], whole.tables["curves"])
+    assert (short.tables["trials"]["trained"] == short.tables["trials"]["top01"]).all()
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(grid, tmp_path, monkeypatch):
+    options = {"methods": ["random"], "budget": 30}
+    whole = nas_methods.run(grid, trials=6, **options).tables
+    nas_methods.run(grid, trials=4, store=tmp_path, **options)
+    files = sorted(tmp_path.glob("*/*.json"))
+    assert [file.stem for file in files] == ["0000", "0001", "0002", "0003"]
+    files[0].unlink()
+    files[1].write_text('{"trained": [1,')
+    made = []
+    monkeypatch.setattr(
+        trials, "make_search", lambda *a, seed, **k: made.append(seed) or make_search(*a, seed=seed, **k)
+    )
+    again = nas_methods.run(grid, trials=6, store=tmp_path, **options).tables
+    assert made == [0, 1, 4, 5]
+    for name in ("methods", "curves", "trials"):
+        pd.testing.assert_frame_equal(*(t[name].drop(columns=seconds(t[name])) for t in (again, whole)))
+    # A shorter budget needs no search, a longer one does.
+    nas_methods.run(grid, trials=6, store=tmp_path, methods=["random"], budget=20)
+    assert made == [0, 1, 4, 5]
+    nas_methods.run(grid, trials=1, store=tmp_path, methods=["random"], budget=31)
+    assert made == [0, 1, 4, 5, 0]
+    # What is told is another search.
+    nas_methods.run(grid, trials=1, store=tmp_path, told="seed0", **options)
+    assert made == [0, 1, 4, 5, 0, 0]
+
+
+def seconds(table: pd.DataFrame) -> list[str]:
+    return [column for column in table if "seconds" in column]
+
+
+def test_processes_make_the_same_trials(grid):
+    alone, together = (nas_methods.run(grid, methods=["random"], trials=4, budget=10, n_jobs=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(alone.tables["curves"], together.tables["curves"])
+
+
+def test_methods_that_need_signatures_are_left_out_with_the_reason(grid):
+    study = nas_methods.run(grid, trials=1, budget=8)
+    left_out = study.tables["left_out"].set_index("method")["reason"]
+    assert {"donna", "hant"} <= set(left_out.index)
+    assert "signature" in left_out["hant"]
+    assert "random" in set(study.tables["methods"]["method"])
+    with pytest.raises(ValueError, match="signature"):
+        nas_methods.run(grid, methods=["hant"])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [({"told": "best"}, "seed0"), ({"methods": ["x"]}, "unknown search 'x'")]
+)
+def test_wrong_options_of_nas_methods_are_explained(grid, option, message):
+    with pytest.raises(ValueError, match=message):
+        nas_methods.run(grid, **option)

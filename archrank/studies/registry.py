@@ -17,6 +17,7 @@ _MODULES = {
     "finetune": "finetune",
     "iterative": "iterative",
     "macro-vs-cell": "macro_vs_cell",
+    "nas-methods": "nas_methods",
     "signatures": "signatures",
     "teacher": "teacher",
 }

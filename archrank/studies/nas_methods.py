@@ -1,0 +1,196 @@
+"""Which search finds the best networks with the fewest trainings?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from archrank.ground_truth import GroundTruth
+from archrank.studies.base import Progress, Study, data_line
+from archrank.studies.nas_tables import curves, methods_table, trials_table
+from archrank.studies.trials import Arena, Trial, run_trial
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+QUESTION = "How good is the best network after so many trainings, by search method, and when is the top reached?"
+_QUICK = ("random", "local", "evolution", "hant", "donna", "predictor")
+# Methods that fit a predictor after every training, or train one that takes long: fewer trials by default.
+_SLOW = ("predictor", "rerank")
+
+
+def run(
+    bench: GroundTruth,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    progress: Progress | None = None,
+    metric: str | None = None,
+    trials: int | None = None,
+    budget: int | None = None,
+    methods: Sequence[str] | None = None,
+    predictor: str | None = None,
+    told: str = "mean",
+    until_top: bool = False,
+    n_jobs: int = 1,
+    store: str | Path | None = None,
+) -> Study:
+    """Run all methods on a table, trial t of each with seed ``seed + t``.
+
+    Parameters
+    ----------
+    bench, quick, seed, progress
+        As in `archrank.studies.run_study`. `quick` takes fewer methods, trials and networks.
+    metric
+        By default the table's own.
+    trials
+        Per method; by default 100, and 20 of those that fit predictors often (10 and 3 if `quick`).
+    budget
+        Networks trained in a trial; by default 150 or a quarter of the table, whichever is less (40 if `quick`).
+    methods
+        Names of `archrank.search.list_searches`; by default all that the table allows.
+    predictor
+        Of the method "predictor", by default its own.
+    told
+        "mean": methods are told the mean over a network's seeds; "seed0": the value of seed 0, as a user sees who
+        trains once. They are judged by the mean in either case.
+    until_top
+        End a trial when it has trained a network of the true top 0.1 %.
+    n_jobs
+        Trials at once, each in a process; -1 for one per core.
+    store
+        Folder in which finished trials are kept: a run that was killed goes on there.
+
+    Returns
+    -------
+    Study
+        Tables ``methods``, ``curves``, ``trials`` and ``left_out``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method or `told`, or one of `methods` that the table does not allow.
+    """
+    from joblib import Parallel, delayed
+
+    target = bench.metric(metric)
+    arena = Arena(bench, target, _told(told))
+    names, left_out = _allowed(arena, methods, _QUICK if quick else None)
+    budget = budget or min(40 if quick else 150, max(1, len(arena.rows) // 4))
+    folder = None if store is None else Path(store)
+    until = arena.top(0.001) if until_top else np.inf
+    jobs = [
+        (name, {"predictor": predictor} if predictor and name == "predictor" else {}, seed + t)
+        for name in names
+        for t in range(trials or _default_trials(name, quick))
+    ]
+    found: list[Trial] = []
+    running = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+        delayed(run_trial)(arena, name, params, number, budget, until, folder) for name, params, number in jobs
+    )
+    for trial in running:
+        found.append(trial)
+        if progress is not None:
+            progress(len(found), len(jobs), f"{trial.method}, seed {trial.seed}")
+    found.sort(key=lambda trial: (names.index(trial.method), trial.seed))
+    tables = {
+        "methods": methods_table(found, arena, budget),
+        "curves": curves(found, arena, budget),
+        "trials": trials_table(found, arena),
+        "left_out": pd.DataFrame(left_out, columns=["method", "reason"]),
+    }
+    what = "the mean over seeds" if arena.told == "mean" else f"the value of seed {arena.told}"
+    return Study(
+        name="nas-methods",
+        title="Best network by number of trainings, for every search method",
+        question=QUESTION,
+        data=data_line(bench, target.name, f"methods are told {what}"),
+        tables=tables,
+        text=_text(tables, arena, budget),
+        figures={"curves": lambda figure: _draw(figure, tables["curves"], arena)},
+    )
+
+
+def _told(text: str) -> Literal["mean"] | int:
+    if text == "mean":
+        return "mean"
+    number = text.removeprefix("seed")
+    if text == number or not number.isdigit():
+        raise ValueError(f"unknown told {text!r}; expected 'mean', or 'seed0' for the value of seed 0")
+    return int(number)
+
+
+def _default_trials(name: str, quick: bool) -> int:
+    return (3 if quick else 20) if name in _SLOW else (10 if quick else 100)
+
+
+def _allowed(
+    arena: Arena, asked: Sequence[str] | None, few: Sequence[str] | None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Methods that can be built on this table, and why the others cannot."""
+    from archrank.search.registry import list_searches, make_search
+
+    if asked is not None:
+        for name in asked:
+            make_search(name, arena.bench, arena.metric.name)
+        return list(dict.fromkeys(asked)), []
+    names, left_out = [], []
+    for name in list_searches():
+        if few is not None and name not in few:
+            continue
+        try:
+            make_search(name, arena.bench, arena.metric.name)
+        except (ValueError, ImportError) as error:
+            left_out.append((name, str(error)))
+        else:
+            names.append(name)
+    return names, left_out
+
+
+def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
+    rows = tables["methods"].to_dict("records")
+    n, unit = len(arena.rows), f" {arena.metric.unit}".rstrip()
+
+    def reached(name: str) -> str:
+        ranked = sorted(rows, key=lambda row: (np.nan_to_num(row[f"{name}_median"], nan=np.inf), row["regret_mean"]))
+        return "; ".join(
+            f"{row['method']} {_count(row[f'{name}_median'], budget)} "
+            f"({_count(row[f'{name}_p05'], budget)} to {_count(row[f'{name}_p95'], budget)}, {row['trials']} trials)"
+            for row in ranked
+        )
+
+    regrets = "; ".join(
+        f"{row['method']} {row['regret_mean']:.3f}" for row in sorted(rows, key=lambda row: row["regret_mean"])
+    )
+    parts = [
+        f"Networks trained until the first of the true top 0.1 % ({int(np.ceil(0.001 * n))} of {n:,}) was among them, "
+        f"median and 5 % to 95 % of trials: {reached('top01')}.",
+        f"The same for the top 1 % ({int(np.ceil(0.01 * n))} of {n:,}): {reached('top1')}.",
+        f"Mean distance of the network that looks best to the truly best, in {arena.metric.name}{unit} after "
+        f"{budget} trainings: {regrets}.",
+    ]
+    if len(left_out := tables["left_out"]):
+        parts.append("Left out: " + "; ".join(f"{row.method} ({row.reason})" for row in left_out.itertuples()) + ".")
+    return "\n\n".join(parts)
+
+
+def _count(value: Any, budget: int) -> str:
+    return f">{budget}" if np.isnan(value) else f"{value:g}"
+
+
+def _draw(figure: Figure, table: pd.DataFrame, arena: Arena) -> None:
+    """Distance to the best network by trainings: median and band from 5 % to 95 %."""
+    axes = figure.add_subplot()
+    for name, part in table.groupby("method", sort=False):
+        line = axes.plot(part["trained"], part["regret_median"], label=str(name))[0]
+        band = (part["regret_p05"], part["regret_p95"])
+        axes.fill_between(part["trained"], *band, color=line.get_color(), alpha=0.1, linewidth=0)
+    # Logarithmic where there is something to see, linear down to zero, which is the best network itself.
+    axes.set_yscale("symlog", linthresh=0.01 * float(np.ptp(arena.scores)))
+    axes.set_xscale("log")
+    axes.set(xlabel="networks trained", ylabel=f"distance to the best {arena.metric.name} {arena.metric.unit}".rstrip())
+    axes.legend(fontsize="small")
