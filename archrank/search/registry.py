@@ -35,10 +35,13 @@ def register_search(name: str, factory: str | Callable[..., Any]) -> None:
 
 for _name, _class in {
     "donna": "blockwise:DonnaSearch",
+    "evolution": "evolution:EvolutionSearch",
     "hant": "blockwise:HantSearch",
+    "local": "local:LocalSearch",
     "nsga2": "nsga2:NSGA2Search",
     "predictor": "predictor:PredictorSearch",
     "random": "random:RandomSearch",
+    "reinforce": "reinforce:ReinforceSearch",
     "rerank": "rerank:IterativeReranking",
 }.items():
     register_search(_name, f"archrank.search.{_class}")
