@@ -33,6 +33,26 @@ def is_curve(column: pd.Series[Any]) -> bool:
     return arrow_types(getattr(column.dtype, "pyarrow_dtype", None)) is not None
 
 
+def check_curves(column: pd.Series[Any]) -> None:
+    """Refuse a column of curves that holds anything but lists of numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Saying what it holds.
+    """
+    import pyarrow as pa
+
+    if column.dtype != object:
+        kind = pa.array(column.array).type.value_type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise TypeError(f"holds lists of {kind}")
+        return
+    for cell in column.dropna():
+        if np.asarray(cell, dtype=np.float64).ndim != 1:
+            raise ValueError(f"holds {type(cell).__name__} of {np.ndim(cell)} dimensions")
+
+
 def stacked(column: pd.Series[Any]) -> Floats:
     """The curves of a column without missing cells, ``(n_rows, n_epochs)``, shorter ones padded with NaN.
 
@@ -44,8 +64,8 @@ def stacked(column: pd.Series[Any]) -> Floats:
         array = pa.array(column.array)
         if isinstance(array, pa.ChunkedArray):  # of tables that were concatenated
             array = array.combine_chunks()
-        values: Floats = array.flatten().to_numpy().reshape(-1, array.type.list_size)
-        return values
+        values: Floats = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size)
+        return values if values.dtype.kind == "f" else values.astype(np.float64)
     curves = [np.asarray(c, dtype=np.float64) for c in column]
     out = np.full((len(curves), max((len(c) for c in curves), default=0)), np.nan)
     for row, curve in zip(out, curves, strict=True):

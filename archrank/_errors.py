@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+_LONGEST = 1000  # characters of a message
+
 
 class TableError(ValueError):
-    """A table that cannot be used as it is; the message names the place and the cure."""
+    """A table that cannot be used as it is; the message names the place and the cure.
+
+    Messages quote what a file holds, of whatever length: the middle of a long one is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shortened(message))
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of an error without its line breaks, or its kind if it has none; the middle of a long one left out."""
+    return _shortened(" ".join(str(error).split())) or type(error).__name__
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"

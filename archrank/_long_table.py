@@ -1,4 +1,4 @@
-"""Checks of a long table, one row per network, seed and variant: what is missing, no number, or there twice."""
+"""Checks of long tables, one row per network, seed and variant: what is missing, no number, or there twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from archrank._curves import check_curves, is_curve
 from archrank._errors import TableError, one_line
 from archrank.spaces import Codes, MacroSpace
 
@@ -34,24 +35,25 @@ def check_columns(name: str, frame: pd.DataFrame, stages: Iterable[str], metrics
 
 
 def check_values(name: str, frame: pd.DataFrame, metrics: Iterable[str]) -> None:
-    """Refuse metrics that are no numbers or infinite, and seeds that are no whole numbers.
+    """Refuse metrics that are no numbers or infinite, seeds that are no whole numbers, and curves of anything else.
 
     Raises
     ------
     TableError
         Naming the column, and the first row where the value is at fault.
     """
+    table = f"table {name!r}"
     for column in metrics:
-        values = _numbers(name, frame, column)
-        if np.isinf(values).any():
-            row = int(np.argmax(np.isinf(values)))
-            raise TableError(f"table {name!r}, row {row}, column {column!r}: infinite; use NaN where absent")
-    if frame["seed"].dtype.kind != "i":
-        seeds = _numbers(name, frame, "seed")
-        whole = (np.abs(seeds) <= _EXACT) & (seeds == np.floor(seeds))
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise TableError(f"table {name!r}, row {row}, column 'seed': {seeds[row]}; number the seeds from 0")
+        infinite = np.isinf(numbers(frame, column, table))
+        if infinite.any():
+            raise TableError(f"{table}, row {np.argmax(infinite)}, column {column!r}: infinite; use NaN where absent")
+    whole_numbers(frame, "seed", table)
+    for label, cells in frame.items():
+        try:
+            if is_curve(cells):
+                check_curves(cells)
+        except (TypeError, ValueError) as error:
+            raise TableError(f"{table}, column {label!r}: {one_line(error)}; expected one number per epoch") from error
 
 
 def check_trainings(
@@ -80,8 +82,35 @@ def check_trainings(
         )
 
 
-def _numbers(name: str, frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def numbers(frame: pd.DataFrame, column: str, what: str) -> NDArray[np.float64]:
+    """A column as float64 ``(n_rows,)``, NaN where absent.
+
+    Raises
+    ------
+    TableError
+        If it holds anything but numbers; `what` says of which table it is.
+    """
     try:
+        if frame[column].dtype.kind in "mM":  # numpy would count nanoseconds
+            raise ValueError(f"holds times ({frame[column].dtype})")
         return frame[column].to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TableError(f"table {name!r}, column {column!r}: {one_line(error)}; expected numbers") from error
+        raise TableError(f"{what}, column {column!r}: {one_line(error)}; expected numbers") from error
+
+
+def whole_numbers(frame: pd.DataFrame, column: str, what: str) -> NDArray[np.int64]:
+    """A column as int64 ``(n_rows,)``.
+
+    Raises
+    ------
+    TableError
+        Naming the first row that holds no whole number; `what` says of which table it is.
+    """
+    if frame[column].dtype.kind == "i" and not frame[column].hasnans:
+        return frame[column].to_numpy(np.int64)
+    values = numbers(frame, column, what)
+    whole = (np.abs(values) <= _EXACT) & (values == np.floor(values))
+    if not whole.all():
+        row = int(np.argmin(whole))
+        raise TableError(f"{what}, row {row}, column {column!r}: {values[row]}; expected a whole number")
+    return values.astype(np.int64)

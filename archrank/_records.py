@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._errors import TableError, one_line
+from archrank._errors import TableError
+from archrank._long_table import numbers, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,11 +76,9 @@ class Signatures:
             raise TableError(f"signatures lack column {missing[0]!r}; they have {', '.join(map(str, self.frame))}")
         if not self.metrics or self.frame.empty:
             raise TableError("signatures need at least one row and one measured column with a Metric")
-        try:
-            stage, block = (self.frame[c].to_numpy(np.int64) for c in ("stage", "block"))
-            _ = [self.frame[c].to_numpy(np.float64) for c in self.metrics]
-        except (TypeError, ValueError) as error:
-            raise TableError(f"signatures hold what is no number where one is expected: {one_line(error)}") from error
+        stage, block = (whole_numbers(self.frame, c, "signatures") for c in ("stage", "block"))
+        for column in self.metrics:
+            numbers(self.frame, column, "signatures")
         if not self.n_blocks:
             n_blocks = tuple(int(block[stage == s].max(initial=-1)) + 1 for s in range(int(stage.max()) + 1))
             object.__setattr__(self, "n_blocks", n_blocks)
@@ -92,7 +91,8 @@ class Signatures:
                 f"signatures, row {row}: stage {stage[row]}, block {block[row]} is not in the space, "
                 f"whose stages have {list(self.n_blocks)} blocks"
             )
-        twice = self.frame.duplicated(["stage", "block", "teacher"]).to_numpy()
+        keys = self.frame[["stage", "block"]].assign(teacher=self.frame["teacher"].astype(str))
+        twice = keys.duplicated().to_numpy()
         if twice.any():
             row = int(np.argmax(twice))
             raise TableError(
@@ -112,7 +112,7 @@ class Signatures:
     @property
     def teachers(self) -> tuple[str, ...]:
         """Teachers in the order of the frame."""
-        return tuple(str(t) for t in self.frame["teacher"].unique())
+        return tuple(str(t) for t in self.frame["teacher"].astype(str).unique())
 
     def table(self, column: str | None = None, teacher: str | None = None) -> tuple[NDArray[np.float64], ...]:
         """Values of one column, one array ``(n_blocks of the stage,)`` per stage; NaN where absent.
@@ -130,7 +130,7 @@ class Signatures:
             raise TableError(f"unknown teacher {teacher!r}; there are {', '.join(self.teachers)}")
         rows = self.frame[self.frame["teacher"].astype(str) == teacher]
         stage, block = rows["stage"].to_numpy(np.int64), rows["block"].to_numpy(np.int64)
-        values = rows[column].to_numpy(np.float64)
+        values = rows[column].to_numpy(np.float64, na_value=np.nan)
         out = tuple(np.full(n, np.nan) for n in self.n_blocks)
         for s, array in enumerate(out):
             array[block[stage == s]] = values[stage == s]

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from archrank._curves import curve_column
@@ -77,10 +78,14 @@ def test_twins_are_one_network_and_find_their_row():
         (frame_of([[0, 0], [0, 0]], seed=0, acc=1.0), "row 1: the same network, seed and variant as row 0"),
         (frame_of([[0, 0]], acc=np.inf), "row 0, column 'acc': infinite"),
         (frame_of([[0, 0]], acc="high"), "column 'acc'"),
-        (frame_of([[0, 0], [0, 1]], acc=1.0, seed=[0, np.inf]), "row 1, column 'seed': inf; number the seeds from 0"),
+        (frame_of([[0, 0], [0, 1]], acc=1.0, seed=[0, np.inf]), "row 1, column 'seed': inf; expected a whole number"),
         (frame_of([[0, 0], [0, 1]], acc=1.0, seed=[np.nan, 0]), "row 0, column 'seed': nan"),
         (frame_of([[0, 0], [0, 1]], acc=1.0, seed=[0.0, 0.5]), "row 1, column 'seed': 0.5"),
         (frame_of([[0, 0], [0, 1]], acc=1.0, seed=[0, 10**400]), "column 'seed': .*; expected numbers"),
+        (frame_of([[0, 0]], acc=pd.Timestamp(0)), "column 'acc': holds times .*; expected numbers"),
+        (frame_of([[0, 0], [0, 1]], acc=1.0, c=[[1.0], ["x"]]), "column 'c': .*'x'; expected one number per epoch"),
+        (frame_of([[0, 0], [0, 1]], acc=1.0, c=[[1.0], 2.0]), "column 'c': holds float of 0 dimensions; expected one"),
+        (frame_of([[0, 0], [0, 1]], acc=1.0, c=[[[1.0]], [1.0]]), "column 'c': holds list of 2 dimensions"),
         (frame_of([[0, 0]], acc=1.0, seed="first"), "column 'seed': .*'first'; expected numbers"),
         (frame_of([[0, 0]], loss=1.0), "lacks column 'acc'"),
         (frame_of([[0, 5]], acc=1.0), "row 0, stage 1: block id 5"),
@@ -295,3 +300,14 @@ def test_curves_of_long_tables_round_trip(tmp_path):
     for seed in (0, 1):
         np.testing.assert_array_equal(back.curves("acc", seed), values[seed])
     pd.testing.assert_frame_equal(back.frame, table.frame)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_curves_of_whole_numbers_and_of_missing_ones_are_floats(missing):
+    lists = pa.array([[1, None if missing else 2], [3, 4]], pa.list_(pa.int64(), 2))
+    frame = frame_of([[0, 0], [1, 2]], acc=1.0, acc_curve=pd.Series(pd.arrays.ArrowExtensionArray(lists)))
+    table = GroundTruth.from_frame(PAIR, frame, ACC, name="t")
+    np.testing.assert_array_equal(table.curves("acc"), [[1.0, np.nan if missing else 2.0], [3.0, 4.0]])
+    words = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([["a"], ["b"]], pa.list_(pa.string(), 1))))
+    with pytest.raises(TableError, match="column 'acc_curve': holds lists of string; expected one number per epoch"):
+        GroundTruth.from_frame(PAIR, frame.assign(acc_curve=words), ACC, name="t")

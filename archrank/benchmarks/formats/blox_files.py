@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archrank._errors import TableError
-from archrank.benchmarks.formats.blox_columns import Content, check
+from archrank.benchmarks.formats.blox_columns import Content, check, check_size
 from archrank.benchmarks.formats.blox_header import PREFERENCE, read_header
 
 # Seeds are numbers; a device may have any name, with dots, dashes and underscores.
@@ -52,6 +52,8 @@ def read_file(path: Path) -> Content:
     # Formats are imported when needed: pyarrow's CSV reader is of no use to someone who has .blox files.
     with path.open("rb") as file:
         header = read_header(file, path)
+        if header.coding != "csv":  # which is read piece by piece
+            check_size(path.stat().st_size // len(header.columns), f"{path}: a column")
         if header.coding == "blox":
             from archrank.benchmarks.formats import blox_binary
 

@@ -112,7 +112,7 @@ def read_table(
     default = next((c for c in metrics if _ACCURACY.search(c)), next(iter(metrics)))
     return GroundTruth.from_frame(
         found,
-        frame.assign(**values),
+        pd.concat([frame, pd.DataFrame(values)], axis=1),
         metrics,
         name=name or Path(path).stem,
         default_metric=default,
