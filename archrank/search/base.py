@@ -227,7 +227,7 @@ class Search(ABC):
         """
         if state["method"] != type(self).__name__:
             raise ValueError(f"this is the state of {state['method']}, expected {type(self).__name__}")
-        codes = np.array(state["codes"], dtype=np.int64).reshape(len(state["values"]), -1)
+        codes = np.array(state["codes"], dtype=np.int64)
         self._codes = self.space.validate(codes) if len(codes) else self._codes[:0]
         self._values = np.array([np.nan if v is None else v for v in state["values"]], dtype=np.float64)
         self.seed = state["seed"]
