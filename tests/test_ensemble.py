@@ -241,6 +241,15 @@ def test_an_ensemble_of_one_ranks_like_its_member(metric: str) -> None:
             )
 
 
+def test_a_member_of_no_weight_does_not_widen_deviations() -> None:
+    y = quality(CODES)
+    members = [("sure", member(Oracle(claims=0.5))), ("lost", member(Oracle(noise=9.0, claims=50.0)))]
+    model = EnsembleRegressor(members=members, weighting="stacked", shrinkage=1e-6).fit(CODES, y)
+    assert model.weights_[1] < 0.01
+    lo, hi = model.predict_interval(CODES, 0.9)
+    np.testing.assert_allclose(model.stretch_ * 0.5, (hi - lo) / 2 / 1.6449, rtol=0.5)
+
+
 # -- members -------------------------------------------------------------------------------------------
 
 
@@ -326,7 +335,11 @@ def test_auto_takes_what_there_is(toy: GroundTruth) -> None:
         "gbdt": everything,
         "donna": everything,
     }
-    assert encodings_of(make_predictor("auto", toy))["gp"] == ["structure", "signature"]
+    both = ["structure", "signature"]
+    four = {"gp": both, "gcn": ["graph"], "gbdt": both, "donna": both}
+    assert encodings_of(make_predictor("ensemble", toy)) == four
+    alone = {"gp:signature": ["signature"], "donna:signature": ["signature"]}
+    assert encodings_of(make_predictor("auto", toy)) == four | alone
     plain = MacroSpace.from_blocks([["a", "b"], ["x", "y", "z"]])
     assert encodings_of(make_predictor("auto", plain))["gp"] == ["structure"]
     assert isinstance(make_predictor("auto", plain)["regressor"], AutoRegressor)

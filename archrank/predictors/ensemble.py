@@ -53,10 +53,10 @@ class EnsembleRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
     Notes
     -----
     Takes architectures, that is the encoding ``codes``. Variances are those of the members that know theirs,
-    averaged (that of the targets where none does), plus the spread of the members' predictions; "stacked"
-    stretches them to the errors on networks not seen in cross-validation, and fits every member ``folds + 1``
-    times. With fewer than five distinct networks weights are equal. With one network, or a constant target,
-    predictions are constant.
+    averaged by their weights (that of the targets where none does), plus the spread of the members' predictions;
+    "stacked" stretches them to the errors on networks not seen in cross-validation, and fits every member
+    ``folds + 1`` times. With fewer than five distinct networks weights are equal. With one network, or a constant
+    target, predictions are constant.
     """
 
     held_in_state: ClassVar[tuple[str, ...]] = ("members",)
@@ -151,8 +151,8 @@ class EnsembleRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
     def _spread(self, means: NDArray[np.float64], spreads: NDArray[np.float64]) -> NDArray[np.float64]:
         """Deviations of the weighted mean, ``(n,)``."""
         share = self.weights_ / self.weights_.sum()
-        knows = np.isfinite(spreads).all(axis=1)
-        own = np.mean(spreads[knows] ** 2, axis=0) if knows.any() else np.ones(means.shape[1])
+        knows = np.isfinite(spreads).all(axis=1) & (share > 0)
+        own = share[knows] @ spreads[knows] ** 2 / share[knows].sum() if knows.any() else np.ones(means.shape[1])
         return np.asarray(self.stretch_ * np.sqrt(own + share @ (means - share @ means) ** 2))
 
     def _mean_and_spread(self, X: ArrayLike, spread: bool) -> Moments:

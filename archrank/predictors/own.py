@@ -81,8 +81,23 @@ def _members(context: Context, encoding: Any) -> dict[str, Any]:
     }
 
 
+def _members_of_auto(context: Context, encoding: Any) -> dict[str, Any]:
+    """The same, and where there are signatures two that see nothing else.
+
+    From 20 networks nobody learns that good signatures leave little to say for the many other features; with poor
+    signatures the two get little weight, which a plain mean could not give them.
+    """
+    from archrank.predictors.registry import build
+
+    names = ("gp:signature", "donna:signature") if _has_signatures(context) else ()
+    more = tuple((name, build(name, context)) for name in names)
+    return {"members": _members(context, encoding)["members"] + more}
+
+
 OWN = {
-    "auto": PredictorEntry("archrank.predictors.ensemble:AutoRegressor", "tabular", "codes", ("codes",), _members),
+    "auto": PredictorEntry(
+        "archrank.predictors.ensemble:AutoRegressor", "tabular", "codes", ("codes",), _members_of_auto
+    ),
     "baseline": PredictorEntry(
         "archrank.predictors.baseline:BaselineRegressor", "tabular", _params_or_depth, None, _one_column
     ),
