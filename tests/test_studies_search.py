@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from tiny import TINY
 from archrank.ground_truth import GroundTruth, Metric, Signatures, TableError
 from archrank.search.registry import make_search
 from archrank.spaces import MacroSpace
-from archrank.studies import iterative, macro_vs_cell, nas_methods, trials
+from archrank.studies import iterative, list_studies, macro_vs_cell, nas_methods, trials
 from archrank.studies.blockwise_rounds import blockwise_search, pass_in_networks
 from archrank.studies.cells import is_uniform
 from archrank.studies.table_workshop import TableWorkshop, teachers_of
@@ -287,14 +288,14 @@ def test_what_is_beyond_the_budget_is_said_so(grid):
 
 
 def test_trials_end_at_the_top_if_asked_to(grid):
-    whole = nas_methods.run(grid, methods=["random"], trials=3, budget=400)
-    short = nas_methods.run(grid, methods=["random"], trials=3, budget=400, until_top=True)
+    whole = nas_methods.run(grid, methods=["random"], trials=3, budget=400, until_top=False)
+    short = nas_methods.run(grid, methods=["random"], trials=3, budget=400)
     pd.testing.assert_frame_equal(short.tables["curves"], whole.tables["curves"])
     assert (short.tables["trials"]["trained"] == short.tables["trials"]["top01"]).all()
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(grid, tmp_path, monkeypatch):
-    options = {"methods": ["random"], "budget": 30}
+    options = {"methods": ["random"], "budget": 30, "until_top": False}
     whole = nas_methods.run(grid, trials=6, **options).tables
     nas_methods.run(grid, trials=4, store=tmp_path, **options)
     files = sorted(tmp_path.glob("*/*.json"))
@@ -310,9 +311,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(grid, tmp_path, monkeypatch):
     for name in ("methods", "curves", "trials"):
         pd.testing.assert_frame_equal(*(t[name].drop(columns=seconds(t[name])) for t in (again, whole)))
     # A shorter budget needs no search, a longer one does.
-    nas_methods.run(grid, trials=6, store=tmp_path, methods=["random"], budget=20)
+    nas_methods.run(grid, trials=6, store=tmp_path, **{**options, "budget": 20})
     assert made == [0, 1, 4, 5]
-    nas_methods.run(grid, trials=1, store=tmp_path, methods=["random"], budget=31)
+    nas_methods.run(grid, trials=1, store=tmp_path, **{**options, "budget": 31})
     assert made == [0, 1, 4, 5, 0]
     # What is told is another search.
     nas_methods.run(grid, trials=1, store=tmp_path, told="seed0", **options)
@@ -344,3 +345,35 @@ def test_methods_that_need_signatures_are_left_out_with_the_reason(grid):
 def test_wrong_options_of_nas_methods_are_explained(grid, option, message):
     with pytest.raises(ValueError, match=message):
         nas_methods.run(grid, **option)
+
+
+# -- what all studies share -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        (macro_vs_cell, {}),
+        (iterative, {"trials": 2, "rounds": 2}),
+        (nas_methods, {"trials": 2, "budget": 12, "methods": ["random", "hant"]}),
+    ],
+)
+def test_a_study_is_written_whole_and_its_text_repeats(teachers, module, options, tmp_path):
+    costs = {"params": tuple(np.arange(100.0, 110.0) for _ in range(2))}
+    space = MacroSpace("blocks", teachers.space.blocks, block_costs=costs)
+    bench = GroundTruth.from_frame(
+        space, teachers.frame, teachers.metrics, name="made-up", signatures=teachers.signatures
+    )
+    study = module.run(bench, quick=True, **options)
+    study.save(tmp_path)
+    assert (tmp_path / "text.md").read_text().splitlines()[0] == study.data
+    assert "100 networks" in study.data
+    for name in study.tables:
+        assert (tmp_path / f"{name}.csv").stat().st_size
+    for name in study.figures:
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((tmp_path / "study.json").read_text())
+    assert written["study"] in list_studies()
+    assert written["rows"] == written["tables"][next(iter(study.tables))]
+    assert "nan" not in study.text
+    assert module.run(bench, quick=True, **options).text == study.text

@@ -33,8 +33,26 @@ def study(
     ] = None,
     networks: Annotated[int | None, typer.Option(min=1, help="How many networks --train trains.", metavar="N")] = None,
     store: Annotated[
-        Path | None, typer.Option(help="Store of --train, where a killed run goes on; default: none.", metavar="DIR")
+        Path | None,
+        typer.Option(
+            help="What --train or nas-methods finished, where a killed run goes on; default: none.", metavar="DIR"
+        ),
     ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="nas-methods: comma-separated; default: all that the table allows.")
+    ] = None,
+    predictor: Annotated[str | None, typer.Option(help="nas-methods: that of method `predictor`.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="nas-methods: networks to train in a trial.")] = None,
+    told: Annotated[
+        str | None, typer.Option(help="nas-methods: what methods see of a network, mean or seed0.", metavar="VALUE")
+    ] = None,
+    until_top: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-top/--to-the-end", help="nas-methods: end trials at the true top 0.1 % (default), or not."
+        ),
+    ] = None,
+    n_jobs: Annotated[int | None, typer.Option("--jobs", help="nas-methods: trials at once; -1: all cores.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is left to chance.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for text, tables, pictures and JSON.", metavar="DIR")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")] = False,
@@ -48,11 +66,15 @@ def study(
       archrank study signatures my-table --out signatures
 
       archrank study finetune blox:release --json
+
+      archrank study nas-methods --trials 100 --jobs 2 --store trials --out nas-methods
     """
     from archrank.studies.registry import run_study
 
     given: dict[str, Any] = {"metric": metric, "trials": trials, "teacher": teacher}
     given |= {"train": train, "data": data, "networks": networks, "store": store}
+    given |= {"methods": methods and methods.split(","), "predictor": predictor, "budget": budget, "told": told}
+    given |= {"until_top": until_top, "n_jobs": n_jobs}
     options = {key: value for key, value in given.items() if value is not None}
     with progress() as advance:
         result = run_study(name, benchmark, quick=quick, seed=seed, progress=advance, **options)
