@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from archrank.ground_truth import Metric
 from archrank.search import RandomSearch
+from archrank.search.block_sums import BlockSum
 from archrank.search.hypervolume import draw_fronts, hypervolume, plot_fronts, reference_point
 from archrank.search.nsga2 import NSGA2Search, pareto_search
 from archrank.search.pareto import Objective, ParetoFront, non_dominated
@@ -43,7 +44,7 @@ def two_wishes():
     """A space of two stages with a score that costs cannot explain."""
     space = blox(stages=2)
     rng = np.random.default_rng(0)
-    score = Objective.additive(Metric("score"), [rng.normal(size=45), rng.normal(size=45)])
+    score = Objective(Metric("score"), BlockSum(rng.normal(size=(2, 45))))
     return space, [score, Objective.cost(space, "params")]
 
 
@@ -86,7 +87,7 @@ def test_a_generation_is_computed_at_once_without_twins_and_only_of_what_is_allo
 
 def test_minimised_metrics_go_down():
     space = MacroSpace.from_blocks([list("abcd")] * 3, block_costs={"ms": [[1, 2, 3, 4]] * 3})
-    loss = Objective.additive(Metric("loss", "min"), [[4, 3, 2, 1]] * 3)
+    loss = Objective(Metric("loss", "min"), BlockSum([[4, 3, 2, 1]] * 3))
     front = pareto_search(space, [loss, Objective.cost(space, "ms")], population=20, generations=20)
     assert (front.values[0] == [3, 12]).all()
     assert (front.values[-1] == [12, 3]).all()
@@ -96,11 +97,6 @@ def test_a_space_smaller_than_the_population_is_listed():
     space = MacroSpace.from_blocks([["a", "b"]] * 2, block_costs={"ms": [[1, 2], [1, 2]]})
     front = pareto_search(space, [Objective(Metric("sum"), lambda c: c.sum(axis=1)), Objective.cost(space, "ms")])
     assert len(front) == 4
-
-
-def test_latency_tables_are_objectives():
-    ms = Objective.additive(Metric("latency", "min", "ms"), [[1.0, 2.0], [10.0, 20.0, 30.0]], fixed=0.5)
-    assert ms(np.array([[1, 2], [0, 0]])).tolist() == [32.5, 11.5]
 
 
 # -- ask and tell ---------------------------------------------------------------------------------
@@ -115,7 +111,7 @@ def run(search, score, steps, n=10):
 
 def test_evolution_covers_more_than_chance():
     space = blox(stages=3)
-    score = Objective.additive(Metric("score"), np.random.default_rng(0).normal(size=(3, 45)))
+    score = Objective(Metric("score"), BlockSum(np.random.default_rng(0).normal(size=(3, 45))))
     wishes = [score, Objective.cost(space, "params")]
     search = run(NSGA2Search(space, metric=score.metric, seed=0, costs=["params"]), score, steps=20)
     chance = run(RandomSearch(space, metric=score.metric, seed=0), score, steps=20)
@@ -133,7 +129,7 @@ def test_evolution_covers_more_than_chance():
 
 def test_a_loss_is_minimised():
     space = blox(stages=2)
-    score = Objective.additive(Metric("loss", "min"), np.random.default_rng(1).normal(size=(2, 45)))
+    score = Objective(Metric("loss", "min"), BlockSum(np.random.default_rng(1).normal(size=(2, 45))))
     search = run(NSGA2Search(space, metric=score.metric, costs=[]), score, steps=15)
     assert search.best()[1] < np.quantile(score(space.all_codes()), 0.005)
 

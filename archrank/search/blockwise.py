@@ -13,6 +13,8 @@ from archrank.ground_truth import Metric
 from archrank.predictors.context import Context
 from archrank.predictors.registry import build
 from archrank.search.base import Search
+from archrank.search.block_sums import BlockSum, make_budgets, within
+from archrank.search.exact import exact_search
 from archrank.search.nsga2 import cost_objectives, pareto_search
 from archrank.search.pareto import Objective, ParetoFront, need
 from archrank.spaces import Codes, MacroSpace
@@ -112,17 +114,17 @@ class DonnaSearch(_BlockwiseSearch):
 
     def _front(self, without: Codes) -> Codes:
         """The predicted front of new networks other than some, the best prediction first."""
-        taken = set(self.space.keys(without).tolist())
+        taken = self.space.index(without)
 
         def allowed(codes: Codes) -> NDArray[np.bool_]:
-            return self.is_new(codes) & [key not in taken for key in self.space.keys(codes).tolist()]
+            return self.is_new(codes) & ~np.isin(self.space.index(codes), taken)
 
         objectives = [Objective.predicted(self.metric, self.predictor), *self.costs]
         if self.pool is None:
             options = {"population": self.population, "generations": self.generations}
             seed = int(self.rng.integers(2**31))
             return pareto_search(self.space, objectives, allowed=allowed, seed=seed, **options).codes
-        left = self.pool[allowed(self.pool)]
+        left = self.new_of(self.pool, besides=without)
         if not len(left):
             return left
         values = np.stack([objective(left) for objective in objectives], axis=1)
@@ -132,7 +134,8 @@ class DonnaSearch(_BlockwiseSearch):
 class HantSearch(_BlockwiseSearch):
     """HANT (Molchanov et al., ECCV 2022): networks in the order of their sum of signatures, under budgets.
 
-    No training is needed for the order, and what is told does not change it.
+    The order is that of `archrank.search.exact.exact_search`, so that the space may be of any size. It needs no
+    training, and what is told does not change it.
 
     Parameters
     ----------
@@ -142,13 +145,13 @@ class HantSearch(_BlockwiseSearch):
         Block signatures, such as those of a `GroundTruth`.
     columns, teacher
         Which signature columns (default: their default column), and of which teacher.
-    budgets
-        Upper limits, ``{cost of the space: value}``; networks beyond one are not proposed.
+    budgets, costs
+        Limits on costs, and costs besides those of the space, as `exact_search` takes them.
 
     Raises
     ------
     ValueError
-        Without signatures of every block, for unknown costs, or where no network is within the budgets.
+        Without signatures of every block, for unknown costs, or where no network keeps the budgets.
     """
 
     def __init__(
@@ -161,23 +164,37 @@ class HantSearch(_BlockwiseSearch):
         seed: int = 0,
         columns: Sequence[str] | None = None,
         teacher: str | None = None,
-        budgets: Mapping[str, float] | None = None,
+        budgets: Mapping[str, float | tuple[float, float]] | None = None,
+        costs: Mapping[str, BlockSum | Sequence[ArrayLike]] | None = None,
     ) -> None:
         super().__init__(space, signatures, "hant", columns, teacher, metric=metric, pool=pool, seed=seed)
-        codes = space.distinct_codes() if self.pool is None else self.pool
-        for cost, limit in (budgets or {}).items():
-            check_costs(space, [cost])
-            codes = codes[space.cost(cost, codes) <= limit]
-        if not len(codes):
-            raise ValueError(f"no network is within the budgets {dict(budgets or {})}; raise one of them")
-        score = self.metric.sign * np.asarray(self.predictor.predict(codes))
-        self._ranked: Codes = codes[np.argsort(-score, kind="stable")]
+        self.score = self._score()
+        self.budgets, self.costs = budgets, costs
+        exact_search(space, self.score, budgets, costs=costs)  # says so at once where no network keeps the budgets
+        self._ranked: Codes | None = None
+        if self.pool is not None:
+            kept = self.pool[within(self.pool, make_budgets(space, budgets, costs))]
+            self._ranked = kept[np.argsort(-self.metric.sign * self.score(kept), kind="stable")]
+
+    def _score(self) -> BlockSum:
+        """The weighted signatures per block, whose sum the predictor gives."""
+        encoding = self.predictor[0]
+        tables = [encoding.tables(column) for column in encoding.column_names()]
+        weights = np.reshape(self.predictor[-1].weights, (len(tables), self.space.stages))
+        return BlockSum(
+            [sum(w[s] * t[s] for w, t in zip(weights, tables, strict=True)) for s in range(len(weights[0]))]
+        )
 
     def _propose(self, n: int) -> Codes:
-        found, step = [], max(1000, 2 * n)
-        for start in range(0, len(self._ranked), step):
-            some = self._ranked[start : start + step]
-            found.append(some[self.is_new(some)])
-            if sum(map(len, found)) >= n:
-                break
-        return np.concatenate(found)[:n]
+        if self._ranked is not None:
+            return self._ranked[self.is_new(self._ranked)][:n]
+        # Of so many networks at least n are new, unless the space ends.
+        found = exact_search(
+            self.space,
+            self.score,
+            self.budgets,
+            costs=self.costs,
+            direction=self.metric.direction,
+            top=len(self._asked) + n,
+        )
+        return found.codes[self.is_new(found.codes)][:n]

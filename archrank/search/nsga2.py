@@ -136,8 +136,9 @@ class NSGA2Search(Search):
             return left
         objectives = minimised(self._all_values(codes, values), self._metrics)
         children = offspring(self.space, codes, objectives, n, self.population, self.rng, self.is_new, left)
-        # Where the survivors' surroundings are used up, chance goes on.
-        return np.concatenate([children, self.random(n)]) if len(children) < n else children
+        if len(children) < n:  # the survivors' surroundings are used up, so chance goes on
+            children = np.concatenate([children, self.new_of(self.random(n), besides=children)])
+        return children
 
     def front(self) -> ParetoFront:
         """The best trade-offs among the networks told so far.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archrank.encodings.base import lookup
 from archrank.encodings.cost import check_costs
 from archrank.ground_truth import Metric
 from archrank.spaces import Codes, MacroSpace
@@ -27,7 +26,8 @@ class Objective:
     metric
         Name, direction and unit.
     values
-        From codes ``(n, n_stages)`` to values ``(n,)`` in the metric's unit, all networks at once.
+        From codes ``(n, n_stages)`` to values ``(n,)`` in the metric's unit, all networks at once. For a measured
+        latency this is a `archrank.search.block_sums.BlockSum`.
     """
 
     metric: Metric
@@ -49,22 +49,6 @@ class Objective:
         """
         check_costs(space, [name])
         return cls(Metric(name, "min"), lambda codes: space.cost(name, codes))
-
-    @classmethod
-    def additive(cls, metric: Metric, tables: Sequence[ArrayLike], fixed: float = 0.0) -> Self:
-        """A sum over blocks, such as a latency from ``archrank.train_ground_truth.latency_table``.
-
-        Parameters
-        ----------
-        metric
-            For example ``Metric("latency", "min", "ms")``.
-        tables
-            Per stage the values of its blocks, ``(n_blocks of the stage,)``.
-        fixed
-            What every network has besides.
-        """
-        columns = [np.asarray(t, dtype=np.float64)[:, None] for t in tables]
-        return cls(metric, lambda codes: fixed + lookup(columns, codes).sum(axis=1))
 
     def __call__(self, codes: Codes) -> NDArray[np.float64]:
         """Values ``(n,)``.
