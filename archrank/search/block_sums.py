@@ -157,7 +157,7 @@ class Budget:
 
 def within(codes: Codes, budgets: Sequence[Budget]) -> NDArray[np.bool_]:
     """Which networks keep all budgets, bool ``(n,)``."""
-    return np.logical_and.reduce([b.met(codes) for b in budgets] or [np.ones(len(codes), dtype=bool)])
+    return np.asarray(np.logical_and.reduce([np.ones(len(codes), dtype=bool), *(b.met(codes) for b in budgets)]))
 
 
 def cost_sum(space: MacroSpace, name: str, costs: Mapping[str, BlockSum | Sequence[ArrayLike]] | None) -> BlockSum:

@@ -128,6 +128,6 @@ def _local_search(
         rows = np.arange(len(codes))
         better = reached[rows, best] < values
         if not better.any():
-            return codes[np.argmin(values)]
+            return np.asarray(codes[np.argmin(values)])
         codes = np.where(better[:, None], flat.reshape(steps.shape)[rows, best], codes)
         values = np.where(better, reached[rows, best], values)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, milp
 from scipy.sparse import block_array, coo_array, csr_array, eye_array, hstack, kron
 
 from archrank.search.block_sums import BlockSum, Budget, within
@@ -24,6 +25,14 @@ from archrank.spaces import Codes, MacroSpace
 _RANGE = 1e4
 
 Pairs = Mapping[tuple[int, int], NDArray[np.float64]]
+
+
+class Row(NamedTuple):
+    """Rows of the program: ``lower <= A x <= upper``."""
+
+    A: Any  # sparse (n_rows, n_variables)
+    lower: float
+    upper: float
 
 
 class InfeasibleBudgetsError(ValueError):
@@ -68,7 +77,7 @@ class Program:
         self._n = int(self._start[-1])
         self._rows = [self._one_block_per_stage(), *self._twins(), *map(self._budget, self.budgets), *self._products()]
 
-    def minimise(self, score: BlockSum, seconds: float = np.inf, cuts: Sequence[LinearConstraint] = ()) -> Answer:
+    def minimise(self, score: BlockSum, seconds: float = np.inf, cuts: Sequence[Row] = ()) -> Answer:
         """The network with the least score, the products of `pairs` included.
 
         Raises
@@ -83,14 +92,19 @@ class Program:
         shift = score.fixed + sum(float(np.min(t)) for t in score.tables)
         spread = sum(float(np.ptp(t)) for t in [*tables, *self.pairs.values()])
         scale = _RANGE / spread if spread > 0 else 1.0
-        whole = np.zeros(len(weights))
+        whole = np.zeros(len(weights), dtype=np.int64)
         whole[: self._n] = 1
         extra = list(cuts)
         while True:
             left = deadline - time.monotonic()
             rows = [*self._rows, *map(self._widened, extra)]
-            options = {"mip_rel_gap": 0.0} | ({"time_limit": max(left, 0.01)} if np.isfinite(left) else {})
-            found = milp(weights * scale, integrality=whole, bounds=Bounds(0, 1), constraints=rows, options=options)
+            found = milp(
+                weights * scale,
+                integrality=whole,
+                bounds=Bounds(0, 1),
+                constraints=rows,
+                options={"mip_rel_gap": 0.0, "time_limit": max(left, 0.01)},
+            )
             if found.status == 2:
                 raise InfeasibleBudgetsError
             if found.status not in (0, 1):
@@ -107,11 +121,11 @@ class Program:
             # The solver keeps rows to 1e-6 only; a network that oversteps a budget by less is cut off by name.
             extra.append(self.cut(code))
 
-    def cut(self, code: Codes, distance: int = 1) -> LinearConstraint:
+    def cut(self, code: Codes, distance: int = 1) -> Row:
         """The row that keeps `distance` or more stages different from a network."""
         row = np.zeros((1, self._n))
         row[0, self._start[:-1] + code] = 1
-        return LinearConstraint(csr_array(row), -np.inf, self.space.stages - distance)
+        return Row(csr_array(row), -np.inf, self.space.stages - distance)
 
     def explain(self) -> InfeasibleBudgetsError:
         """Why no network keeps the budgets."""
@@ -142,12 +156,12 @@ class Program:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _one_block_per_stage(self) -> LinearConstraint:
+    def _one_block_per_stage(self) -> Row:
         stage = np.repeat(np.arange(self.space.stages), self.space.n_blocks)
         rows = csr_array((np.ones(self._n), (stage, np.arange(self._n))))
-        return self._widened(LinearConstraint(rows, 1, 1))
+        return self._widened(Row(rows, 1, 1))
 
-    def _twins(self) -> list[LinearConstraint]:
+    def _twins(self) -> list[Row]:
         places = [(s, b) for s, b in enumerate(forced_skips(self.space)) if b is not None]
         if not places:
             return []
@@ -156,15 +170,15 @@ class Program:
         n = np.arange(len(places))
         values = np.repeat([1.0, -1.0], len(n))
         rows = coo_array((values, (np.tile(n, 2), np.concatenate([here, after]))), shape=(len(n), self._n))
-        return [self._widened(LinearConstraint(rows.tocsr(), -np.inf, 0))]
+        return [self._widened(Row(rows.tocsr(), -np.inf, 0))]
 
-    def _budget(self, budget: Budget) -> LinearConstraint:
+    def _budget(self, budget: Budget) -> Row:
         row = np.concatenate(budget.cost.tables)
         unit = float(np.abs(row).max()) or 1.0  # the solver's tolerance is absolute
         limits = (np.array([budget.lower, budget.upper]) - budget.cost.fixed) / unit
-        return self._widened(LinearConstraint(csr_array(row[None] / unit), limits[0], limits[1]))
+        return self._widened(Row(csr_array(row[None] / unit), limits[0], limits[1]))
 
-    def _products(self) -> list[LinearConstraint]:
+    def _products(self) -> list[Row]:
         if not self.pairs:
             return []
         singles, products = [], []
@@ -181,14 +195,14 @@ class Program:
         both = [block_array([[products[i]], [products[i + 1]]]) for i in range(0, len(products), 2)]
         diagonal = block_array([[b if i == j else None for j in range(len(both))] for i, b in enumerate(both)])
         rows = hstack([block_array([[x] for x in singles]), diagonal], format="csr")
-        return [LinearConstraint(rows, 0, 0)]
+        return [Row(rows, 0, 0)]
 
-    def _widened(self, row: LinearConstraint) -> LinearConstraint:
+    def _widened(self, row: Row) -> Row:
         """A row on blocks with zeros for the products."""
         more = sum(m.size for m in self.pairs.values())
         if not more or row.A.shape[1] != self._n:
             return row
-        return LinearConstraint(hstack([row.A, csr_array((row.A.shape[0], more))], format="csr"), row.lb, row.ub)
+        return Row(hstack([row.A, csr_array((row.A.shape[0], more))], format="csr"), row.lower, row.upper)
 
     @staticmethod
     def _code(answer: Answer) -> Codes:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
-from scipy.sparse import csr_array
 
 from archrank.search.block_sums import BlockSum, Budget, within
 from archrank.search.program import forced_skips
@@ -71,7 +70,6 @@ def _prices(space: MacroSpace, score: BlockSum, limits: Sequence[tuple[BlockSum,
     """
     if not limits:
         return np.zeros((1, 0))
-    n = sum(space.n_blocks)
     stage = np.repeat(np.arange(space.stages), space.n_blocks)
     rows = np.stack([np.concatenate(cost.tables) for cost, _ in limits])
     unit = np.abs(rows).max(axis=1)
@@ -82,7 +80,7 @@ def _prices(space: MacroSpace, score: BlockSum, limits: Sequence[tuple[BlockSum,
         values / size,
         A_ub=rows / unit[:, None],
         b_ub=np.array([limit - cost.fixed for cost, limit in limits]) / unit,
-        A_eq=csr_array((np.ones(n), (stage, np.arange(n)))),
+        A_eq=(stage == np.arange(space.stages)[:, None]).astype(np.float64),
         b_eq=np.ones(space.stages),
         bounds=(0, 1),
         method="highs",
