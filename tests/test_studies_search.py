@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from studies_contract import check_study
 from tiny import TINY
 
 from archrank.ground_truth import GroundTruth, Metric, Signatures, TableError
@@ -226,7 +226,7 @@ def test_iterative_search_trains_for_real_and_goes_on_where_it_was(pictures, tmp
     rounds = study.tables["rounds"]["teacher"].tolist()
     assert rounds[0].startswith("untrained-")
     assert not rounds[1].startswith("untrained-")
-    assert study.data.startswith("Trained for this study by recipe tiny")
+    assert study.data.startswith("Run on networks trained for this study by recipe tiny")
     # A second run trains nothing.
     for job in (TrainJob, DistillJob):
         monkeypatch.setattr(job, "run", lambda *_: pytest.fail("made again"))
@@ -365,15 +365,7 @@ def test_a_study_is_written_whole_and_its_text_repeats(teachers, module, options
         space, teachers.frame, teachers.metrics, name="made-up", signatures=teachers.signatures
     )
     study = module.run(bench, quick=True, **options)
-    study.save(tmp_path)
-    assert (tmp_path / "text.md").read_text().splitlines()[0] == study.data
+    check_study(study, tmp_path)
+    assert study.name in list_studies()
     assert "100 networks" in study.data
-    for name in study.tables:
-        assert (tmp_path / f"{name}.csv").stat().st_size
-    for name in study.figures:
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    written = json.loads((tmp_path / "study.json").read_text())
-    assert written["study"] in list_studies()
-    assert written["rows"] == written["tables"][next(iter(study.tables))]
-    assert "nan" not in study.text
     assert module.run(bench, quick=True, **options).text == study.text

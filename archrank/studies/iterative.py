@@ -202,6 +202,8 @@ def _draw(figure: Figure, table: pd.DataFrame, target: Metric, regret: bool) -> 
     for name, part in table.groupby("search", sort=False):
         line = axes.plot(part["trained"], part["mean"], label=str(name))[0]
         axes.fill_between(part["trained"], part["p05"], part["p95"], color=line.get_color(), alpha=0.1, linewidth=0)
+    if regret:  # near zero, where the searches differ, as wide as the rest
+        axes.set_yscale("symlog", linthresh=max(0.02 * float(table["p95"].max()), 1e-9))
     what = f"distance to the best {target.name}" if regret else f"best {target.name}"
     axes.set(xlabel="networks trained", ylabel=f"{what} [{target.unit}]" if target.unit else what)
     axes.legend(fontsize="small")

@@ -212,9 +212,10 @@ def _text(tables: dict[str, pd.DataFrame], matched: Estimate, tolerance: float, 
         f"networks as there are uniform ones (mean over all draws) it would be in {fair}. Without a limit the best "
         f"uniform network has {widest['best_uniform']:.2f}, the best non-uniform one "
         f"{widest['best_non_uniform']:.2f}, the best of as many {widest['best_of_as_many_non_uniform']:.2f}.\n\n"
-        f"Of the best {top['networks'][2]} networks (top {top['top'][2]:.0%}), {top['non_uniform_share'][2]:.1%} are "
-        f"non-uniform; of all, {top['non_uniform_share'].iloc[-1]:.1%}. Bests are taken of measured values, so that "
-        f"chance between training seeds favours the larger kind; the comparison with as many networks is free of that."
+        f"Of the best {top['networks'][2]} networks (top {top['top'][2]:.0%}), a share of "
+        f"{top['non_uniform_share'][2]:.3f} is non-uniform; of all, {top['non_uniform_share'].iloc[-1]:.3f}. Bests are "
+        f"taken of measured values, so that chance between training seeds favours the larger kind; the comparison with "
+        f"as many networks is free of that."
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from archrank.ground_truth import GroundTruth
 from archrank.studies.base import Progress, Study, data_line
-from archrank.studies.nas_tables import curves, methods_table, trials_table
+from archrank.studies.nas_tables import curves, methods_table, tops_table, trials_table
 from archrank.studies.trials import Arena, Trial, run_trial
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def run(
     Returns
     -------
     Study
-        Tables ``methods``, ``curves``, ``trials`` and ``left_out``.
+        Tables ``methods``, ``curves``, ``trials``, ``tops`` and ``left_out``.
 
     Raises
     ------
@@ -101,6 +101,7 @@ def run(
         "methods": methods_table(found, arena, budget),
         "curves": curves(found, arena, budget),
         "trials": trials_table(found, arena),
+        "tops": tops_table(arena),
         "left_out": pd.DataFrame(left_out, columns=["method", "reason"]),
     }
     what = "the mean over seeds" if arena.told == "mean" else f"the value of seed {arena.told}"
@@ -153,7 +154,7 @@ def _allowed(
 
 def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
     rows = tables["methods"].to_dict("records")
-    n, unit = len(arena.rows), f" {arena.metric.unit}".rstrip()
+    n, unit, tops = len(arena.rows), f" {arena.metric.unit}".rstrip(), tables["tops"]["networks"]
 
     def reached(name: str) -> str:
         ranked = sorted(rows, key=lambda row: (np.nan_to_num(row[f"{name}_median"], nan=np.inf), row["regret_mean"]))
@@ -167,9 +168,9 @@ def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
         f"{row['method']} {row['regret_mean']:.3f}" for row in sorted(rows, key=lambda row: row["regret_mean"])
     )
     parts = [
-        f"Networks trained until the first of the true top 0.1 % ({int(np.ceil(0.001 * n))} of {n:,}) was among them, "
+        f"Networks trained until the first of the true top 0.1 % ({tops[0]} of {n:,}) was among them, "
         f"median and 5 % to 95 % of trials: {reached('top01')}.",
-        f"The same for the top 1 % ({int(np.ceil(0.01 * n))} of {n:,}): {reached('top1')}.",
+        f"The same for the top 1 % ({tops[1]} of {n:,}): {reached('top1')}.",
         f"Mean distance of the network that looks best to the truly best, in {arena.metric.name}{unit} after "
         f"{budget} trainings: {regrets}.",
     ]

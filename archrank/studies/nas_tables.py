@@ -35,6 +35,20 @@ def methods_table(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
+def tops_table(arena: Arena) -> pd.DataFrame:
+    """What counts as a top: per cent of the table, networks, and the value of the worst of them."""
+    rows = [
+        {
+            "top": name,
+            "per_cent": 100 * share,
+            "networks": int((arena.scores >= arena.top(share)).sum()),
+            "value": arena.metric.sign * arena.top(share),
+        }
+        for name, share in TOPS.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def curves(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame:
     """Best value and its distance to the best of the table by networks trained: median and 5 % to 95 % of trials.
 

@@ -116,7 +116,7 @@ class TrainedWorkshop:
     def data_line(self) -> str:
         """What was trained, in one line."""
         return (
-            f"Trained for this study by recipe {self.recipe.name} on {self.data} ({self.space.name}, "
+            f"Run on networks trained for this study by recipe {self.recipe.name} on {self.data} ({self.space.name}, "
             f"{self.space.size:,} networks): {self.metric.name} [%] of {len(self._trained)} networks, one seed "
             f"({self.seed}), and blocks of {len(self._teachers)} teachers, the first untrained."
         )
