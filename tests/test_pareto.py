@@ -16,6 +16,7 @@ from archrank.search.hypervolume import draw_fronts, hypervolume, plot_fronts, r
 from archrank.search.nsga2 import NSGA2Search, pareto_search
 from archrank.search.pareto import Objective, ParetoFront, non_dominated
 from archrank.spaces import MacroSpace, blox, nas_bench_macro
+from archrank.testing import check_search
 
 pytest.importorskip("pymoo", reason='needs the extra "archrank[search]"')
 
@@ -93,6 +94,12 @@ def test_minimised_metrics_go_down():
     assert (front.values[-1] == [12, 3]).all()
 
 
+def test_the_front_of_one_objective_is_its_best(two_wishes):
+    space, (score, _) = two_wishes
+    front = pareto_search(space, [score], population=40, generations=30)
+    assert front.values.tolist() == [[score(space.all_codes()).max()]]
+
+
 def test_a_space_smaller_than_the_population_is_listed():
     space = MacroSpace.from_blocks([["a", "b"]] * 2, block_costs={"ms": [[1, 2], [1, 2]]})
     front = pareto_search(space, [Objective(Metric("sum"), lambda c: c.sum(axis=1)), Objective.cost(space, "ms")])
@@ -159,6 +166,11 @@ def test_the_search_goes_on_from_its_state():
     assert (again.ask(5) == search.ask(5)).all()
 
 
+def test_it_keeps_the_contract_of_searches():
+    check_search(NSGA2Search)
+    check_search(NSGA2Search, blox(stages=2))
+
+
 # -- hypervolume and pictures ---------------------------------------------------------------------
 
 
@@ -208,8 +220,8 @@ def test_hypervolume_says_what_it_lacks(front):
 
 def test_clear_errors(two_wishes):
     space, objectives = two_wishes
-    with pytest.raises(ValueError, match="needs two or more objectives, got 1"):
-        pareto_search(space, objectives[:1])
+    with pytest.raises(ValueError, match="one or more objectives, got none"):
+        pareto_search(space, [])
     with pytest.raises(ValueError, match="unknown cost 'latency' of space 'blox-2'; there are flops, params"):
         NSGA2Search(space, costs=["latency"])
     broken = Objective(Metric("acc"), lambda codes: np.where(codes[:, 0] == 7, np.nan, 1.0))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archrank.encodings.cost import check_costs
 from archrank.ground_truth import Metric
 from archrank.predictors.context import Context
 from archrank.predictors.registry import build
@@ -16,7 +15,7 @@ from archrank.search.base import Search
 from archrank.search.block_sums import BlockSum, make_budgets, within
 from archrank.search.exact import exact_search
 from archrank.search.nsga2 import cost_objectives, pareto_search
-from archrank.search.pareto import Objective, ParetoFront, need
+from archrank.search.pareto import Objective, minimised, need
 from archrank.spaces import Codes, MacroSpace
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class DonnaSearch(_BlockwiseSearch):
     Parameters
     ----------
     space, metric, pool, seed
-        See `Search`. A pool is listed, so its front is exact and takes no NSGA-II.
+        See `Search`. Where all networks can be listed, the front is exact and takes no NSGA-II.
     signatures
         Block signatures, such as those of a `GroundTruth`.
     predictor
@@ -66,7 +65,8 @@ class DonnaSearch(_BlockwiseSearch):
     columns, teacher
         Which signature columns (default: their default column), and of which teacher.
     costs
-        Names of costs of the space to keep low; by default the first of flops and params that it knows.
+        Names of costs of the space to keep low; by default the first of flops and params that it knows. Without
+        any the front is the best prediction.
     initial
         Networks trained before the predictor is fitted first.
     population, generations
@@ -75,7 +75,7 @@ class DonnaSearch(_BlockwiseSearch):
     Raises
     ------
     ValueError
-        Without signatures of every block, or where the space knows no cost.
+        Without signatures of every block, or for a cost that the space does not know.
     """
 
     def __init__(
@@ -99,36 +99,42 @@ class DonnaSearch(_BlockwiseSearch):
             raise ValueError(f"expected initial >= 1, got {initial}")
         need("pymoo")
         self.costs = cost_objectives(space, costs)
-        check_costs(space, [c.metric.name for c in self.costs])
         self.initial, self.population, self.generations = initial, population, generations
 
     def _propose(self, n: int) -> Codes:
         if len(self.told[1]) < self.initial:
             return self.random(n)
         self.predictor.fit(*self.told)
-        chosen = self._front(np.empty((0, self.space.stages), dtype=np.int64))[:n]
-        # Where more are asked for than a front has, the front behind it is next.
-        while len(chosen) < n and len(front := self._front(chosen)):
-            chosen = np.concatenate([chosen, front])[:n]
-        return chosen
-
-    def _front(self, without: Codes) -> Codes:
-        """The predicted front of new networks other than some, the best prediction first."""
-        taken = self.space.index(without)
-
-        def allowed(codes: Codes) -> NDArray[np.bool_]:
-            return self.is_new(codes) & ~np.isin(self.space.index(codes), taken)
-
         objectives = [Objective.predicted(self.metric, self.predictor), *self.costs]
-        if self.pool is None:
-            options = {"population": self.population, "generations": self.generations}
-            seed = int(self.rng.integers(2**31))
-            return pareto_search(self.space, objectives, allowed=allowed, seed=seed, **options).codes
-        left = self.new_of(self.pool, besides=without)
+        return self._listed_fronts(objectives)[:n] if self.listable else self._evolved_fronts(objectives, n)
+
+    def _listed_fronts(self, objectives: Sequence[Objective]) -> Codes:
+        """All networks that are left: the front, the front of the others, and so on, in each the best first."""
+        left = self.remaining()
         if not len(left):
             return left
         values = np.stack([objective(left) for objective in objectives], axis=1)
-        return ParetoFront.of(left, values, [o.metric for o in objectives]).codes
+        low = minimised(values, [o.metric for o in objectives])
+        return left[np.lexsort([low[:, 0], need("moocore").pareto_rank(low)])]
+
+    def _evolved_fronts(self, objectives: Sequence[Objective], n: int) -> Codes:
+        """`n` networks of the front that NSGA-II finds, and of the front of the others where it has fewer."""
+        found: Codes = np.empty((0, self.space.stages), dtype=np.int64)
+
+        def allowed(codes: Codes) -> NDArray[np.bool_]:
+            return self.is_new(codes) & ~np.isin(self.space.index(codes), self.space.index(found))
+
+        while len(found) < n:
+            front = pareto_search(
+                self.space,
+                objectives,
+                population=self.population,
+                generations=self.generations,
+                allowed=allowed,
+                seed=int(self.rng.integers(2**31)),
+            )
+            found = np.concatenate([found, front.codes])
+        return found[:n]
 
 
 class HantSearch(_BlockwiseSearch):

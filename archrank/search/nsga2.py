@@ -34,7 +34,7 @@ def pareto_search(
     space
         Where to search.
     objectives
-        Two or more, see `Objective`.
+        See `Objective`. Of a single one the front is the best network found.
     population, generations
         Their product is the number of networks looked at.
     allowed
@@ -45,7 +45,7 @@ def pareto_search(
     Raises
     ------
     ValueError
-        For fewer than two objectives, or one that is not finite for a network.
+        For no objective, or one that is not finite for a network.
     ImportError
         Without the extra ``archrank[search]``.
 
@@ -58,8 +58,8 @@ def pareto_search(
     >>> front.to_frame(space).columns.tolist()
     ['stage_0', 'stage_1', 'work', 'params']
     """
-    if len(objectives) < 2:
-        raise ValueError(f"a trade-off needs two or more objectives, got {len(objectives)}; rank by a single one")
+    if not objectives:
+        raise ValueError("expected one or more objectives, got none")
     if population < 4 or generations < 1:
         raise ValueError(f"expected population >= 4 and generations >= 1, got {population} and {generations}")
     need("pymoo")
