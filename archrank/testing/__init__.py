@@ -1,4 +1,4 @@
-"""Checks of the contracts for spaces, benchmarks, encodings and predictors, for ours and for yours.
+"""Checks of the contracts for spaces, benchmarks, encodings, predictors and searches, for ours and for yours.
 
 Each check raises `AssertionError` with the broken rule. ``pytest`` is not needed.
 
@@ -14,6 +14,7 @@ Examples
 from archrank.testing._benchmarks import check_benchmark
 from archrank.testing._encodings import check_encoding
 from archrank.testing._predictors import check_predictor, check_regressor
+from archrank.testing._searches import check_search
 from archrank.testing._spaces import check_space
 
-__all__ = ["check_benchmark", "check_encoding", "check_predictor", "check_regressor", "check_space"]
+__all__ = ["check_benchmark", "check_encoding", "check_predictor", "check_regressor", "check_search", "check_space"]

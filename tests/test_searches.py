@@ -1,0 +1,156 @@
+"""Every registered search method keeps the contract, and the contract catches those that do not."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from archrank.search import LocalSearch, RandomSearch, Search, list_searches, make_search
+from archrank.spaces import MacroSpace, blox, nas_bench_macro
+from archrank.testing import check_search
+
+NEEDS_PYMOO = {"nsga2", "donna"}
+# Twins, and a cost for those that search for trade-offs.
+SMALL = MacroSpace.from_blocks(
+    [["a", "b", "skip"]] * 6,
+    name="small",
+    groups=((0, 3), (3, 6)),
+    skip="skip",
+    block_costs={"params": [[1.0, 2.0, 0.0]] * 6},
+)
+# Methods that fit predictors again and again get quick ones, and runs that are hardly longer than their initial design.
+GUIDED = {"predictor": {"predictor": "gp"}, "rerank": {"predictor": "donna:one_hot", "per_round": 5}}
+
+
+@pytest.mark.parametrize("name", list_searches())
+def test_registered_searches_keep_the_contract(name):
+    if name in NEEDS_PYMOO:
+        pytest.importorskip("pymoo", reason='needs the extra "archrank[search]"')
+    check_search(partial(make_search, name, **GUIDED.get(name, {})), SMALL, n=15 if name in GUIDED else 40)
+
+
+@pytest.mark.parametrize("name", ["evolution", "local", "random", "reinforce"])
+@pytest.mark.parametrize(
+    "space",
+    [
+        nas_bench_macro(),
+        blox(stages=2),
+        MacroSpace.from_blocks([list("ab"), list("cdefg"), ["h"], list("ijklmno")]),
+        MacroSpace.from_blocks([list("abcde")] * 20, name="large"),
+    ],
+    ids=lambda space: space.name,
+)
+def test_in_spaces_of_any_shape(name, space):
+    check_search(partial(make_search, name), space)
+
+
+def test_options_keep_the_contract():
+    check_search(partial(make_search, "evolution", crossover=0.5, population=8, tournament=8))
+    check_search(partial(make_search, "reinforce", entropy=0.0, decay=0.0))
+    check_search(partial(make_search, "local", n_init=1))
+
+
+# -- methods that break it -----------------------------------------------------------------------------------
+
+
+class Cheat(RandomSearch):
+    """Knows the table and asks for its best first."""
+
+    def __init__(self, bench, metric, **options):
+        super().__init__(bench.space, metric=bench.metric(metric), **options)
+        self.known = bench
+
+    def _propose(self, n):
+        left = self.remaining()
+        values = self.metric.sign * self.known.values(self.metric.name)[self.known.lookup(left)]
+        return left[np.argsort(-values)[:n]]
+
+
+class SlyCheat(Cheat):
+    """Asks at random, and for one network that the table praises after twenty others."""
+
+    def _propose(self, n):
+        left = self.random(n)
+        return np.concatenate([super()._propose(1), left])[:n] if self.trained >= 20 else left
+
+
+class Twice(RandomSearch):
+    """Keeps no record of what it asked for."""
+
+    def _propose(self, n):
+        return self.remaining()[:n]
+
+    def _note(self, codes):
+        pass
+
+
+class Upwards(LocalSearch):
+    """Takes every metric for one to be maximised."""
+
+    def _neighbourhood(self):
+        codes, values = self.told
+        best = codes[values.argsort()[-1:]]
+        return self.new_of(self.space.neighbours(best).reshape(-1, self.space.stages), codes[:0])
+
+
+class Forgetful(LocalSearch):
+    """Leaves a part of its state out."""
+
+    def load_state_dict(self, state):
+        super().load_state_dict({**state, "start": 0, "rng": self.rng.bit_generator.state})
+
+
+class Unseeded(RandomSearch):
+    def __init__(self, space, *, seed, **options):
+        super().__init__(space, seed=np.random.SeedSequence().entropy, **options)
+
+
+class Fragile(LocalSearch):
+    """Cannot learn from failures."""
+
+    def _learn(self, codes, values):
+        if np.isnan(values).all():
+            raise RuntimeError("nothing to learn")
+
+
+class Stray(RandomSearch):
+    """Forgets its pool."""
+
+    def __init__(self, space, *, pool, **options):
+        super().__init__(space, **options)
+
+
+class Lazy(RandomSearch):
+    """Gives fewer networks than there are."""
+
+    def _propose(self, n):
+        return self.random(min(n, 6))
+
+
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [
+        (Cheat, "must not peek"),
+        (SlyCheat, "must not peek"),
+        (Twice, "no network is asked for twice"),
+        (Upwards, "follows the direction of loss"),
+        (Forgetful, "goes on as it would have"),
+        (Unseeded, "same seed"),
+        (Stray, "n networks, or all that the pool has left|only networks of the pool"),
+        (Lazy, "gives \\(n, n_stages\\)"),
+    ],
+)
+def test_the_check_catches(method, rule):
+    factory = (lambda *args, **options: method(*args, **options)) if issubclass(method, Cheat) else method
+    with pytest.raises(AssertionError, match=rule):
+        check_search(factory)
+
+
+def test_an_error_within_a_method_is_passed_on():
+    with pytest.raises(RuntimeError, match="nothing to learn"):
+        check_search(Fragile)
+
+
+def test_a_base_class_is_no_method():
+    with pytest.raises(TypeError, match="abstract"):
+        check_search(Search)
