@@ -45,7 +45,7 @@ class IterativeReranking(GuidedSearch):
     >>> for _ in range(3):
     ...     codes = search.ask(10)
     ...     search.tell(codes, space.params(codes))
-    >>> search.best()[1] == space.params(space.all_codes()).max()
+    >>> bool(search.best()[1] == space.params(space.all_codes()).max())
     True
     """
 
@@ -102,7 +102,7 @@ class IterativeReranking(GuidedSearch):
         listing, rows = self._candidates()
         rows = rows[~np.isin(self.space.index(listing.codes[rows]), self.space.index(proposed))]
         codes, values = self.told
-        if not number or not learnable(values):
+        if not number or not len(rows) or not learnable(values):
             return listing.codes[rows[: self.per_round]]
         regressor = self._surrogate.fitted(codes, values, self._fit_seed(len(codes)))
         predicted = self.metric.sign * np.asarray(regressor.predict(listing.features(self._surrogate)[rows]))
