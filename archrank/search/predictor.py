@@ -26,12 +26,12 @@ class PredictorSearch(GuidedSearch):
     ----------
     space, predictor, signatures, measured, candidates, metric, pool, seed
         See `GuidedSearch`. ``"auto"`` is its member ``gp`` alone before `stack_from` networks: weights of
-        several predictors cannot be told from so few, and fits take a hundredth of the time.
+        several predictors cannot be told from so few, and fits take a small part of the time.
     acquisition
         "mean", "ei", "ucb" or "thompson", see `archrank.search.acquisition.acquire`; all but the first need a
-        predictor that knows its uncertainty. By default "ei" where it does, "mean" where not.
+        predictor that knows its uncertainty. By default "ucb" where it does, "mean" where not.
     kappa
-        Of "ucb": deviations added to the mean.
+        Of "ucb": deviations added to the mean, on the scale that the predictor learns on.
     n_init
         Networks to train before the predictor is asked, spread over costs (`spread_over_costs`). Networks told
         before the first `ask` count.
@@ -56,7 +56,7 @@ class PredictorSearch(GuidedSearch):
     >>> for _ in range(8):
     ...     codes = search.ask()
     ...     search.tell(codes, space.params(codes))
-    >>> search.best()[1] == space.params(space.all_codes()).max()
+    >>> bool(search.best()[1] == space.params(space.all_codes()).max())
     True
     """
 
@@ -68,8 +68,8 @@ class PredictorSearch(GuidedSearch):
         signatures: SignatureTables | None = None,
         measured: NetworkColumns | None = None,
         acquisition: Acquisition | None = None,
-        kappa: float = 1.0,
-        n_init: int = 5,
+        kappa: float = 0.5,
+        n_init: int = 3,
         refit_every: int = 1,
         stack_from: int = 50,
         candidates: int = 100_000,
@@ -93,7 +93,7 @@ class PredictorSearch(GuidedSearch):
         self._surrogate = Surrogate.of(predictor, self.context)
         self._early = Surrogate.of("gp", self.context) if predictor == "auto" else self._surrogate
         sure = self._surrogate.knows_uncertainty
-        self.acquisition: Acquisition = acquisition or ("ei" if sure else "mean")
+        self.acquisition: Acquisition = acquisition or ("ucb" if sure else "mean")
         check_acquisition(self.acquisition)
         if self.acquisition != "mean" and not sure:
             raise ValueError(
