@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,19 @@ def test_botorch_ranks_by_our_mean_and_deviation(capsys):
     acquisition = names["LogExpectedImprovement"](names["Posterior"](gp, 1), best_f=float(best))
     found = acquisition(torch.from_numpy(codes).double()[:, None]).detach().numpy()
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_page_on_search_says_what_works(tmp_path, monkeypatch):
+    """Its sections on several objectives and blockwise search, run as one script."""
+    pytest.importorskip("pymoo", reason="the page needs pymoo")
+    page = (EXAMPLES.parent / "docs" / "search.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page[page.index("## Several objectives") :], re.S | re.M))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert Path("fronts.png").exists()
+    assert len(names["front"]) > 5
+    assert 0 < names["hypervolume"](names["trained"], names["reference"], {"test_acc": 100, "params": 0}) < 1
 
 
 def test_an_adapter_takes_under_ten_lines():
