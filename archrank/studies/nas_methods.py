@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 QUESTION = "How good is the best network after so many trainings, by search method, and when is the top reached?"
 _QUICK = ("random", "local", "evolution", "hant", "donna", "predictor")
+_FEW = 20  # trainings after which the text compares the networks found
 # Methods whose trials take seconds, for they fit predictors or rank all networks: fewer of them by default.
 _SLOW = ("donna", "predictor", "rerank")
 
@@ -164,15 +165,15 @@ def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
             for row in ranked
         )
 
-    regrets = "; ".join(
-        f"{row['method']} {row['regret_mean']:.3f}" for row in sorted(rows, key=lambda row: row["regret_mean"])
-    )
+    few = min(_FEW, budget)
+    early = tables["curves"].query("trained == @few").sort_values("regret_mean", kind="stable")
+    regrets = "; ".join(f"{row.method} {row.regret_mean:.3f}" for row in early.itertuples())
     parts = [
         f"Networks trained until the first of the true top 0.1 % ({tops[0]} of {n:,}) was among them, "
         f"median and 5 % to 95 % of trials: {reached('top01')}.",
         f"The same for the top 1 % ({tops[1]} of {n:,}): {reached('top1')}.",
         f"Mean distance of the network that looks best to the truly best, in {arena.metric.name}{unit} after "
-        f"{budget} trainings: {regrets}.",
+        f"{few} trainings: {regrets}.",
     ]
     if len(left_out := tables["left_out"]):
         parts.append("Left out: " + "; ".join(f"{row.method} ({row.reason})" for row in left_out.itertuples()) + ".")

@@ -62,8 +62,9 @@ def train_both_ways(
     def counted(before: int) -> Progress | None:
         return progress and (lambda done, _, key: progress(before + done, 2 * networks - 1, key))
 
-    records = run_many(codes, plan, [seed], store, data=data, keep_weights=True, progress=counted(0))
-    best = int(np.nanargmax([record["metrics"]["val_acc"] for record in records]))
+    run_many(codes, plan, [seed], store, data=data, keep_weights=True, progress=counted(0))
+    trained = merge(Store(store), plan.name)  # records hold curves, the table the epoch that was tested
+    best = int(np.nanargmax(trained.values("val_acc", seed)[trained.lookup(codes)]))
     teacher = TeacherRef(tuple(codes[best].tolist()), seed, str(store))
     jobs = [TrainJob(tuple(code), seed, teacher) for code in np.delete(codes, best, axis=0).tolist()]
     home = Store(store)
