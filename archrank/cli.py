@@ -12,6 +12,7 @@ import typer
 from archrank._console import emit, progress, show
 from archrank.benchmarks import commands as benchmark_commands
 from archrank.benchmarks import export_command
+from archrank.search import commands as search_commands
 from archrank.studies import commands as study_commands
 from archrank.train_ground_truth import commands, measure_commands
 
@@ -192,6 +193,7 @@ def predict(
 
 app.add_typer(benchmark_commands.app, name="benchmarks")
 export_command.register(app)
+search_commands.register(app)
 study_commands.register(app)
 commands.register(app)
 measure_commands.register(app)
