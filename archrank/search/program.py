@@ -23,6 +23,8 @@ from archrank.spaces import Codes, MacroSpace
 
 # HiGHS stops at an absolute gap of 1e-6, so scores are stretched to this range: a proof to 1e-10 of it.
 _RANGE = 1e4
+# It keeps rows to 1e-6, so the largest coefficient of a budget is this: limits are kept to 1e-9 of it.
+_COEFFICIENT = 1e3
 
 Pairs = Mapping[tuple[int, int], NDArray[np.float64]]
 
@@ -118,7 +120,7 @@ class Program:
             code = np.array([int(np.argmax(found.x[a:b])) for a, b in ends], dtype=np.int64)
             if within(code[None], self.budgets)[0]:
                 return Answer(code, bound, found.status == 0)
-            # The solver keeps rows to 1e-6 only; a network that oversteps a budget by less is cut off by name.
+            # What oversteps a budget by less than the solver's tolerance is cut off by name.
             extra.append(self.cut(code))
 
     def cut(self, code: Codes, distance: int = 1) -> Row:
@@ -174,9 +176,12 @@ class Program:
 
     def _budget(self, budget: Budget) -> Row:
         row = np.concatenate(budget.cost.tables)
-        unit = float(np.abs(row).max()) or 1.0  # the solver's tolerance is absolute
-        limits = (np.array([budget.lower, budget.upper]) - budget.cost.fixed) / unit
-        return self._widened(Row(csr_array(row[None] / unit), limits[0], limits[1]))
+        limits = np.array([budget.lower, budget.upper]) - budget.cost.fixed
+        if float(budget.cost.fixed).is_integer() and (row == np.rint(row)).all():
+            # Half way between two possible sums the solver's tolerance is out of play.
+            limits = np.array([np.ceil(limits[0]) - 0.5, np.floor(limits[1]) + 0.5])
+        scale = _COEFFICIENT / (float(np.abs(row).max()) or 1.0)
+        return self._widened(Row(csr_array(row[None] * scale), limits[0] * scale, limits[1] * scale))
 
     def _products(self) -> list[Row]:
         if not self.pairs:
