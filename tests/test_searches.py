@@ -1,11 +1,14 @@
 """Every registered search method keeps the contract, and the contract catches those that do not."""
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
+from pages import DOCS
 
-from archrank.search import LocalSearch, RandomSearch, Search, list_searches, make_search
+from archrank.search import LocalSearch, RandomSearch, Search, list_searches, make_search, run, table_objective
+from archrank.search.registry import _SEARCHES
 from archrank.spaces import MacroSpace, blox, nas_bench_macro
 from archrank.testing import check_search
 
@@ -157,3 +160,18 @@ def test_an_error_within_a_method_is_passed_on():
 def test_a_base_class_is_no_method():
     with pytest.raises(TypeError, match="abstract"):
         check_search(Search)
+
+
+def test_the_page_on_search_does_what_it_says(monkeypatch):
+    text = (DOCS / "search.md").read_text(encoding="utf-8").partition("\n## Predictor-guided")[0]
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.setattr(_SEARCHES, "entries", dict(_SEARCHES.entries))
+    names = {}
+    exec("\n".join(blocks), names)
+    assert len(names["history"]) == 50
+    assert names["search"].trained == 80
+    # The method is worth its lines: what it asks for is far better than chance.
+    bench = names["bench"]
+    found = run(make_search("best-blocks", bench, seed=0), table_objective(bench), 60).values[10:]
+    assert found.mean() > bench.values().mean() + bench.values().std() / 2
+    assert {*list_searches()} - {"best-blocks"} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
