@@ -183,6 +183,16 @@ def test_iterative_search_gains_where_only_trained_teachers_tell_something():
     assert taught_by.loc[taught_by["round"] == 1, ["teacher", "share"]].values.tolist() == [["untrained-0-0-s0", 1.0]]
 
 
+def test_the_head_start_of_the_untrained_teacher_is_told(teachers):
+    study = iterative.run(teachers, trials=1, rounds=1)
+    found = study.tables["teachers"].set_index("teacher")
+    values = teachers.values("score")
+    start = values[teachers.lookup([[0, 0]])[0]]
+    assert found.loc["untrained-0-0-s0", ["trained", "value"]].tolist() == [False, start]
+    assert found.loc["untrained-0-0-s0", "better_than"] == pytest.approx((values < start).mean())
+    assert f"is better than {(values < start).mean():.0%} of the table" in study.text
+
+
 def test_rounds_of_a_search_train_no_network_twice(teachers):
     untrained, trained = teachers_of(teachers, "score")
     trace = blockwise_search(TableWorkshop(teachers, "score", np.arange(17), trained), untrained, 3, 7)

@@ -189,6 +189,11 @@ def _text(tables: dict[str, pd.DataFrame], target: Metric, worth: float, regret:
             f"Each trial chooses from another random half of the table. Mean distance to the best network in it, "
             f"in {target.name}: {distances}.",
         )
+    if "teachers" in tables and np.isfinite(head_start := tables["teachers"]["better_than"][0]):
+        parts.append(
+            f"The untrained teacher knows no weights, but its architecture, once trained, is better than "
+            f"{head_start:.0%} of the table: a start that a user without any knowledge does not have."
+        )
     return "\n\n".join(parts)
 
 

@@ -66,18 +66,14 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
     TableError
         If the table has no signatures of an untrained teacher, or of no trained teacher that it has a value of.
     """
-    values = bench.values(metric)
-    position = {key: i for i, key in enumerate(bench.space.keys(bench.codes).tolist())}
     untrained, trained = [], {}
     names = need_signatures(bench, "iterative").teachers
     for name in names:
         found = _NAME.fullmatch(name)
-        if found is None:
-            continue
-        if found["untrained"]:
+        if found is not None and found["untrained"]:
             untrained.append(name)
-        elif (row := position.get(found["code"])) is not None and np.isfinite(values[row]):
-            trained[name] = float(values[row])
+        elif found is not None and np.isfinite(value := _reached(bench, metric, found["code"])):
+            trained[name] = value
     make = "make them with `archrank distill RECIPE --data IMAGES --teacher {} --out store`, then `archrank merge`"
     for found_any, what, command in (
         (untrained, "an untrained teacher", "untrained:ARCH"),
@@ -91,12 +87,19 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
     return untrained[0], trained
 
 
+def _reached(bench: GroundTruth, metric: str, key: str) -> float:
+    """Value of the network of this key, NaN where the table does not hold it."""
+    at = np.flatnonzero(bench.space.keys(bench.codes) == key)
+    return float(bench.values(metric)[at[0]]) if len(at) else np.nan
+
+
 def teacher_table(untrained: str, trained: dict[str, float], bench: GroundTruth, metric: str) -> pd.DataFrame:
-    """Teachers with the value of each and the share of the table's networks that are worse."""
+    """Teachers with the value that their architecture reaches when trained, and the share of networks below it."""
     target, values = bench.metric(metric), bench.values(metric)
     values = values[np.isfinite(values)]
-    rows = [{"teacher": untrained, "value": np.nan, "better_than": np.nan}]
-    for name, value in sorted(trained.items(), key=lambda item: target.sign * item[1]):
-        worse = float((target.sign * values < target.sign * value).mean())
-        rows.append({"teacher": name, "value": value, "better_than": worse})
-    return pd.DataFrame(rows)
+    code = untrained.removeprefix("untrained-").rpartition("-s")[0]
+    rows = [{"teacher": untrained, "trained": False, "value": _reached(bench, metric, code)}]
+    ordered = sorted(trained.items(), key=lambda item: target.sign * item[1])
+    table = pd.DataFrame(rows + [{"teacher": name, "trained": True, "value": value} for name, value in ordered])
+    worse = (target.sign * values[None] < target.sign * table["value"].to_numpy()[:, None]).mean(axis=1)
+    return table.assign(better_than=np.where(table["value"].notna(), worse, np.nan))
