@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from archrank.train_ground_truth import losses
     from archrank.train_ground_truth.batches import prepare_data
+    from archrank.train_ground_truth.campaign import run_many
     from archrank.train_ground_truth.data import load_images
     from archrank.train_ground_truth.distillation import distill
-    from archrank.train_ground_truth.jobs import run_many
     from archrank.train_ground_truth.launch import run_jobs
     from archrank.train_ground_truth.network import build_network
     from archrank.train_ground_truth.recipe import Recipe, list_recipes, load_recipe
@@ -30,7 +30,7 @@ _HOME = {
     "merge": "table",
     "prepare_data": "batches",
     "run_jobs": "launch",
-    "run_many": "jobs",
+    "run_many": "campaign",
     "train_one": "train",
 }
 

@@ -1,63 +1,36 @@
-"""Commands that make ground truth: ``archrank train``, ``distill``, ``merge``."""
+"""Commands that make ground truth: ``archrank train``, ``distill``, ``finetune``, ``merge``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from archrank.train_ground_truth.command_runs import Place, open_store, run, summary
+from archrank.train_ground_truth.options import (
+    ArchsOpt,
+    DataOpt,
+    DeviceOpt,
+    FastOpt,
+    JsonOpt,
+    KeepOpt,
+    Launcher,
+    LauncherOpt,
+    OutOpt,
+    RecipeArg,
+    SeedsOpt,
+    WorkersOpt,
+    select_architectures,
+    whole_numbers,
+)
+from archrank.train_ground_truth.teacher_option import find_teacher, teacher_of_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archrank.spaces import BloxSpace, Codes
-    from archrank.train_ground_truth.jobs import TeacherRef
-    from archrank.train_ground_truth.launch import Job, Progress
-    from archrank.train_ground_truth.recipe import Recipe
+    from archrank.train_ground_truth.launch import Job
     from archrank.train_ground_truth.store import Store
-
-
-class Launcher(StrEnum):
-    """Where jobs run."""
-
-    local = "local"
-    ray = "ray"
-
-
-RecipeArg = Annotated[str, typer.Argument(help="Packaged recipe (blox-mini, ...) or a TOML file.")]
-DataOpt = Annotated[
-    Path,
-    typer.Option(
-        "--data", help="Folder or tar of train/CLASS/* and test/CLASS/*; a CIFAR binary archive; or cifar10, cifar100."
-    ),
-]
-OutOpt = Annotated[Path, typer.Option("--out", help="Store: a folder with one record per network; made if need be.")]
-DeviceOpt = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
-ArchsOpt = Annotated[
-    str, typer.Option("--archs", help="all, a number N (N random networks of seed 0), or a file of architectures.")
-]
-SeedsOpt = Annotated[str, typer.Option("--seeds", help="Comma-separated training seeds.")]
-FastOpt = Annotated[
-    bool, typer.Option("--fast", help="Allow algorithms that do not repeat to the bit; the records say so.")
-]
-WorkersOpt = Annotated[
-    int,
-    typer.Option(
-        "--workers",
-        min=1,
-        help="Processes: one per core on a CPU; several share a GPU. With Ray: networks at once per GPU.",
-    ),
-]
-LauncherOpt = Annotated[
-    Launcher, typer.Option("--launcher", help="local, or ray: the Ray cluster that runs already (RAY_ADDRESS).")
-]
-KeepOpt = Annotated[bool, typer.Option("--keep-weights", help="Keep the weights, so that a network can be a teacher.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -105,7 +78,7 @@ def train(
     numbers = whole_numbers("--seeds", seeds)
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
-    source = _teacher(teacher, plan, store, place) if teacher else None
+    source = find_teacher(teacher, plan, store, place) if teacher else None
     jobs = [
         TrainJob(tuple(row), seed, source, top_k, keep_weights, fast, compiled)
         for seed in numbers
@@ -160,7 +133,7 @@ def distill(
         raise typer.BadParameter(f"--columns: no signature {unknown[0]!r}; there are {', '.join(SIGNATURES)}")
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
-    source = _teacher(teacher, plan, store, place)
+    source = find_teacher(teacher, plan, store, place)
     groups = [group for i in range(workers) if (group := tuple(which[i::workers]))]
     jobs = [DistillJob(s, group, source, seed, wanted, keep_weights, fast) for s in at for group in groups]
     run(jobs, plan, store, place, "distilling")
@@ -208,7 +181,7 @@ def finetune(
     codes = select_architectures(archs, plan.build_space())
     numbers = whole_numbers("--seeds", seeds)
     lengths = [None if e == "probe" else whole_numbers("--epochs", e)[0] for e in epochs.split(",")]
-    source = _teacher_of_blocks(Store(blocks_from), teacher)
+    source = teacher_of_blocks(Store(blocks_from), teacher)
     store = open_store(out, plan, data)
     jobs = [
         FinetuneJob(tuple(row), seed, source, str(blocks_from), 0, n, keep_weights, fast)
@@ -244,111 +217,6 @@ def merge(
     )
 
 
-# -- arguments ------------------------------------------------------------------------------------
-
-
-def select_architectures(text: str, space: BloxSpace) -> Codes:
-    """``all``, a number of random networks of seed 0, or a file of architectures."""
-    from archrank.ground_truth import read_codes
-
-    if text == "all":
-        return space.all_codes()
-    if text.isdigit():
-        return space.sample(int(text), seed=0)
-    return read_codes(Path(text), space)
-
-
-def _one_code(text: str, space: BloxSpace) -> tuple[int, ...]:
-    """``3-14`` or ``conv>conv,bconv``."""
-    parts = text.split("-") if text.replace("-", "").isdigit() else text.split(",")
-    if len(parts) != space.stages:
-        raise typer.BadParameter(f"--teacher {text!r} names {len(parts)} blocks, the space has {space.stages} stages")
-    codes = space.validate([[int(p) for p in parts]]) if parts[0].isdigit() else space.codes_from_names([parts])
-    return tuple(int(b) for b in codes[0])
-
-
-def whole_numbers(option: str, text: str, below: int | None = None) -> list[int]:
-    """Comma-separated whole numbers from 0, each once."""
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"{option} {text!r}: expected comma-separated whole numbers") from None
-    wrong = [n for n in numbers if n < 0 or (below is not None and n >= below)]
-    if wrong:
-        limit = "0 or more" if below is None else f"0 to {below - 1}"
-        raise typer.BadParameter(f"{option} {text!r}: {wrong[0]} is out of range, expected {limit}")
-    return list(dict.fromkeys(numbers))
-
-
-def open_store(folder: Path, recipe: Recipe, data: Path) -> Store:
-    """The store of `recipe` on these images, made if need be."""
-    from archrank.train_ground_truth.data import load_images
-    from archrank.train_ground_truth.store import Store
-
-    images = load_images(data, recipe.space.image_size * recipe.data.pool)
-    return Store.create(folder, recipe, images.sha256)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where jobs run, and on which images."""
-
-    data: str
-    device: str
-    workers: int
-    launcher: Literal["local", "ray"] = "local"
-
-
-def run(jobs: Sequence[Job], recipe: Recipe, store: Store, place: Place, title: str) -> None:
-    """Run jobs under a progress bar."""
-    from archrank.train_ground_truth.launch import Setup, run_jobs
-
-    setup = Setup(recipe, place.data, place.device)
-    with progress_bar(title) as report:
-        run_jobs(jobs, setup, store, workers=place.workers, launcher=place.launcher, progress=report)
-
-
-def _teacher(text: str, recipe: Recipe, store: Store, place: Place) -> TeacherRef:
-    """``STORE:KEY``, ``untrained:ARCH`` or ``ARCH``; the last is trained into the store if it is not there."""
-    from archrank.train_ground_truth.jobs import TeacherRef, TrainJob
-    from archrank.train_ground_truth.store import Store
-
-    folder, _, rest = text.rpartition(":")
-    if folder == "untrained":
-        return TeacherRef(_one_code(rest, recipe.build_space()), 0, None)
-    if folder:
-        source = Store(folder)
-        record = source.read(rest)
-        if record is None or record.get("variant") != "normal":  # a teacher's name stands for normal training
-            raise typer.BadParameter(
-                f"--teacher: {folder} has no network {rest!r} trained from scratch; give a key such as normal-3-14-s0"
-            )
-        source.weights(rest)
-        return TeacherRef(tuple(record["code"]), record["seed"], folder)
-    teacher = TeacherRef(_one_code(text, recipe.build_space()), 0, str(store.folder))
-    if not store.has_weights(teacher.key):
-        store.forget(teacher.key)  # a record without weights is made again with them: the numbers are the same
-        run([TrainJob(teacher.code, 0, keep_weights=True)], recipe, store, place, "training the teacher")
-    return teacher
-
-
-def _teacher_of_blocks(store: Store, name: str) -> TeacherRef:
-    """The teacher whose distilled blocks are in a store, its own weights too."""
-    from archrank.train_ground_truth.jobs import TeacherRef
-
-    names = sorted({r["teacher"] for r in store.read_all().values() if r.get("kind") == "block"})
-    # An architecture alone will do where it was a teacher with one seed only.
-    chosen = [n for n in names if name in ("", n)] or [n for n in names if n.rpartition("-s")[0] == name]
-    if len(chosen) != 1:
-        cure = "choose one with --teacher" if names else "make them with: archrank distill --keep-weights"
-        raise typer.BadParameter(
-            f"{store.folder} holds blocks of teachers {names}, asked for {name or 'any'!r}; {cure}"
-        )
-    digits, _, seed = chosen[0].removeprefix("untrained-").rpartition("-s")
-    code = tuple(int(b) for b in digits.split("-"))
-    return TeacherRef(code, int(seed), None if chosen[0].startswith("untrained-") else str(store.folder))
-
-
 def _report_networks(jobs: Sequence[Job], store: Store, recipe: str, as_json: bool) -> None:
     records = [record for job in jobs if (record := store.read(job.key)) is not None]
     diverged = sum(r["status"] != "ok" for r in records)
@@ -358,30 +226,3 @@ def _report_networks(jobs: Sequence[Job], store: Store, recipe: str, as_json: bo
         f"{len(records)} records of {recipe} in {store.folder}, {diverged} diverged; "
         f"next: archrank merge {store.folder} --out TABLE",
     )
-
-
-# -- what the user sees -----------------------------------------------------------------------------
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A progress bar on stderr with rate and remaining time."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, key: bar.update(task, completed=done, total=total, description=key)
-
-
-def summary(as_json: bool, data: dict[str, Any], text: str) -> None:
-    """One line for people, or one JSON object."""
-    typer.echo(json.dumps(data) if as_json else text)

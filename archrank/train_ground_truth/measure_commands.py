@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archrank.train_ground_truth.commands import (
+from archrank.train_ground_truth.command_runs import Place, open_store, progress_bar, run, summary
+from archrank.train_ground_truth.options import (
     ArchsOpt,
     DataOpt,
     DeviceOpt,
     JsonOpt,
     OutOpt,
-    Place,
     RecipeArg,
     WorkersOpt,
-    open_store,
-    progress_bar,
-    run,
     select_architectures,
-    summary,
     whole_numbers,
 )
 

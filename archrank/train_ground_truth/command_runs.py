@@ -1,0 +1,69 @@
+"""How a command runs its jobs: on which images, in which store, under a progress bar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from archrank.train_ground_truth.launch import Job, Progress
+    from archrank.train_ground_truth.recipe import Recipe
+    from archrank.train_ground_truth.store import Store
+
+
+def open_store(folder: Path, recipe: Recipe, data: Path) -> Store:
+    """The store of `recipe` on these images, made if need be."""
+    from archrank.train_ground_truth.data import load_images
+    from archrank.train_ground_truth.store import Store
+
+    images = load_images(data, recipe.space.image_size * recipe.data.pool)
+    return Store.create(folder, recipe, images.sha256)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run, and on which images."""
+
+    data: str
+    device: str
+    workers: int
+    launcher: Literal["local", "ray"] = "local"
+
+
+def run(jobs: Sequence[Job], recipe: Recipe, store: Store, place: Place, title: str) -> None:
+    """Run jobs under a progress bar."""
+    from archrank.train_ground_truth.launch import Setup, run_jobs
+
+    setup = Setup(recipe, place.data, place.device)
+    with progress_bar(title) as report:
+        run_jobs(jobs, setup, store, workers=place.workers, launcher=place.launcher, progress=report)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A progress bar on stderr with rate and remaining time."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, key: bar.update(task, completed=done, total=total, description=key)
+
+
+def summary(as_json: bool, data: dict[str, Any], text: str) -> None:
+    """One line for people, or one JSON object."""
+    typer.echo(json.dumps(data) if as_json else text)
