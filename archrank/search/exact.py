@@ -112,8 +112,8 @@ def exact_search(
     --------
     >>> from archrank.spaces import blox
     >>> space = blox(stages=3)
-    >>> found = exact_search(space, space.block_costs["flops"], {"params": 150_000}, top=3)
-    >>> found.codes.shape, found.status, bool((found.costs["params"] <= 150_000).all())
+    >>> found = exact_search(space, space.block_costs["flops"], {"params": 2_000_000}, top=3)
+    >>> found.codes.shape, found.status, bool((found.costs["params"] <= 2_000_000).all())
     ((3, 3), 'optimal', True)
     """
     check_options(space, direction, top, min_distance)

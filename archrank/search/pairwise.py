@@ -59,7 +59,7 @@ def pairwise_search(
     >>> from archrank.spaces import blox
     >>> space, rng = blox(stages=2), np.random.default_rng(0)
     >>> score = PairSum(BlockSum([np.zeros(45)] * 2), {(0, 1): rng.normal(size=(45, 45))})
-    >>> pairwise_search(space, score, {"params": 150_000}, top=2).gaps
+    >>> pairwise_search(space, score, {"params": 600_000}, top=2).gaps
     array([0., 0.])
     """
     check_options(space, direction, top, min_distance)
