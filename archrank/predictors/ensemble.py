@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from archrank.predictors.base import NormalOnTarget, State, has_interval, predict_interval
@@ -18,6 +18,7 @@ from archrank.predictors.target import Target, Transform, check_features, check_
 from archrank.predictors.validation import fold_numbers
 
 _ONE_SIGMA = 0.6826894921370859  # coverage of a normal law's interval of one standard deviation
+_AT_ONCE = 20_000  # architectures to predict at a time: their features of all members stay within 0.2 GB
 _FEWEST = 5  # distinct networks from which on weights are learnt
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -158,7 +159,8 @@ class EnsembleRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
     def _mean_and_spread(self, X: ArrayLike, spread: bool) -> Moments:
         check_is_fitted(self)
         codes = check_features(self, X).astype(np.int64)
-        means, spreads = self._moments(self.members_, codes, spread)
+        parts = [self._moments(self.members_, codes[rows], spread) for rows in gen_batches(len(codes), _AT_ONCE)]
+        means, spreads = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return self.weights_ @ means, self._spread(means, spreads) if spread else np.zeros(0)
 
     def get_state(self) -> State:

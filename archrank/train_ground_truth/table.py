@@ -98,7 +98,7 @@ def _merge(store: Store, name: str, licence: str, source: str) -> GroundTruth:
         {m.name: m for m in (*NETWORK_METRICS, *extra)},
         name=name,
         default_metric="test_acc",
-        signatures=_signatures(blocks, records, space) if blocks else None,
+        signatures=_signatures(blocks, records, networks, space) if blocks else None,
         provenance=facts,
         licence=licence,
         source=source,
@@ -147,15 +147,28 @@ def _with_measurements(frame: pd.DataFrame, records: Sequence[Record]) -> tuple[
     return frame, added
 
 
-def _signatures(blocks: Sequence[Record], records: Sequence[Record], space: BloxSpace) -> Signatures:
-    """One row per teacher, stage and block, with the columns that were measured."""
+def _signatures(
+    blocks: Sequence[Record], records: Sequence[Record], networks: Sequence[Record], space: BloxSpace
+) -> Signatures:
+    """One row per teacher, stage and block, with the columns that were measured.
+
+    The teacher that was best on the validation images comes first, which makes it the default; those whose
+    training the store does not hold, untrained ones among them, come last.
+    """
+    accuracy = {
+        f"{'-'.join(map(str, r['code']))}-s{r['seed']}": max(r["metrics"]["val_acc"])
+        for r in networks
+        if r["variant"] == "normal" and r["status"] == "ok"
+    }
     rows = [
         {k: r[k] for k in ("stage", "block", "teacher")}
         | {m.name: r["metrics"].get(m.name, math.nan) for m in BLOCK_METRICS}
         | {c: space.block_costs[c][r["stage"]][r["block"]] for c in ("params", "flops")}
         for r in blocks
     ]
-    frame = pd.DataFrame(rows).sort_values(["teacher", "stage", "block"], kind="stable").reset_index(drop=True)
+    frame = pd.DataFrame(rows)
+    rank = -frame["teacher"].map(accuracy).fillna(-1.0)
+    frame = frame.assign(rank=rank).sort_values(["rank", "teacher", "stage", "block"], kind="stable", ignore_index=True)
     latencies, latency_metrics = latency_rows(records, "block-latency")
     if latencies:
         frame = frame.merge(pd.DataFrame(latencies), on=["stage", "block"], how="left", validate="many_to_one")
