@@ -24,11 +24,11 @@ from archrank.spaces import Codes, MacroSpace
 Array = NDArray[np.float64]
 
 # Beginnings kept at a stage: few at first, which finds good networks, then as many as memory holds.
-_WIDTHS = (1_000, 20_000, 400_000)
+_WIDTHS = (1_000, 20_000, 400_000, 1_500_000)
 # Extensions looked at together, for the sake of memory.
 _PORTION = 500_000
 # Vectors of prices, and the spread of their logarithms about the dual values.
-_PRICES, _SPREAD = 30, 0.6
+_PRICES, _SPREAD = 60, 0.5
 # Room for rounding in bounds, in parts of the sizes that are summed.
 _ROOM = 1e-9
 
