@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from archrank.ground_truth import Metric, Signatures
-from archrank.search import SearchExhaustedError
+from archrank.search import SearchExhaustedError, make_search
 from archrank.search.block_sums import BlockSum
 from archrank.search.blockwise import DonnaSearch, HantSearch
 from archrank.search.pareto import Objective, non_dominated
@@ -170,6 +170,8 @@ def test_donna_goes_on_from_its_state(space, signatures, toy):
 def test_clear_errors(space, signatures, toy):
     with pytest.raises(ValueError, match="HantSearch needs block signatures and there are none"):
         HantSearch(space, None)
+    with pytest.raises(ValueError, match="DonnaSearch needs block signatures and there are none"):
+        make_search("donna", space)
     with pytest.raises(ValueError, match="ms"):
         HantSearch(space, signatures, budgets={"ms": 2})
     with pytest.raises(ValueError, match="unknown cost 'flops'"):

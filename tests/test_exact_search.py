@@ -216,6 +216,7 @@ def test_budgets_out_of_reach_are_explained(all_blox):
         ({"budgets": {"joules": 4}}, "unknown cost 'joules'"),
         ({"budgets": {"ms": 4}, "costs": {"ms": [[1.0] * 45] * 2 + [[np.inf] * 45]}}, "cost 'ms' of stage 2"),
         ({"direction": "up"}, "direction must be"),
+        ({"method": "enumerate"}, "method must be"),
         ({"top": 0}, "1 or more networks"),
         ({"min_distance": 4}, "from 1 to the 3 stages"),
     ],

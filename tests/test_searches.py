@@ -175,3 +175,11 @@ def test_the_page_on_search_does_what_it_says(monkeypatch):
     found = run(make_search("best-blocks", bench, seed=0), table_objective(bench), 60).values[10:]
     assert found.mean() > bench.values().mean() + bench.values().std() / 2
     assert {*list_searches()} - {"best-blocks"} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
+def test_reinforce_takes_draws_of_its_policy_in_their_order_in_spaces_too_large_to_list(monkeypatch):
+    """The order tells how likely networks are: distinct draws in any other order would flatten the policy."""
+    search = make_search("reinforce", MacroSpace.from_blocks([[f"b{i}" for i in range(40)]] * 5), seed=0)
+    drawn = search._draw(500)
+    monkeypatch.setattr(search, "_draw", lambda n: drawn)
+    np.testing.assert_array_equal(search.ask(20), drawn[:20])

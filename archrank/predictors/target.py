@@ -12,8 +12,9 @@ from sklearn.utils.validation import validate_data
 
 Transform = Literal["log-error", "identity"]
 
-# Where predictions leave the logarithm, in units of the floor of targets.
-_DEEP = 1e-9
+# Where predictions leave the logarithm, in units of the floor of targets: so near the bound that `inverse`
+# still tells apart those beyond it.
+_DEEP = 1e-3
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Target:
     def place(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standardised values of predictions in the metric's unit; strictly increasing, without the floor of targets.
 
-        A prediction may be far better than every training network. Below a distance of ``1e-9 * floor``, and
+        A prediction may be far better than every training network. Below a distance of ``floor / 1000``, and
         beyond `best`, where there is no logarithm, the map goes on as a straight line, one nat for each floor.
         """
         if self.best is not None:

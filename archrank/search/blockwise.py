@@ -81,7 +81,7 @@ class DonnaSearch(_BlockwiseSearch):
     def __init__(
         self,
         space: MacroSpace,
-        signatures: SignatureTables | None,
+        signatures: SignatureTables | None = None,
         *,
         metric: Metric | None = None,
         pool: ArrayLike | None = None,
@@ -163,7 +163,7 @@ class HantSearch(_BlockwiseSearch):
     def __init__(
         self,
         space: MacroSpace,
-        signatures: SignatureTables | None,
+        signatures: SignatureTables | None = None,
         *,
         metric: Metric | None = None,
         pool: ArrayLike | None = None,

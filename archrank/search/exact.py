@@ -117,6 +117,8 @@ def exact_search(
     ((3, 3), 'optimal', True)
     """
     check_options(space, direction, top, min_distance)
+    if method not in ("enumeration", "program"):
+        raise ValueError(f"method must be 'enumeration' or 'program', got {method!r}")
     total = as_sum(score).checked(space, "the score")
     limits = make_budgets(space, budgets, costs)
     turned = total if direction == "min" else total.negative()

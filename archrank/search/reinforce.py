@@ -82,8 +82,7 @@ class ReinforceSearch(Search):
     def _propose(self, n: int) -> Codes:
         if not self.listable:
             drawn = self._draw(max(1000, 10 * n))
-            new = self.new_of(drawn, besides=drawn[:0])
-            new = new[self.rng.permutation(len(new))[:n]]
+            new = self.new_of(drawn, besides=drawn[:0])[:n]  # in the order drawn: without replacement
             return new if len(new) == n else np.concatenate([new, self.random(n)])
         # Drawing without replacement from what is left, at once: the n largest of log probability plus Gumbel noise.
         left = self.remaining()
