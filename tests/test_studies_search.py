@@ -72,6 +72,14 @@ def test_where_uniform_networks_are_better_by_two_the_study_says_so(direction):
     assert "uniform networks are better at equal cost" in study.text
 
 
+def test_the_text_tells_small_gains_in_a_minimised_metric():
+    study = macro_vs_cell.run(table(square(), lambda c: 0.7 + 0.000484 * same(c), "min"), quick=True)
+    assert study.tables["matched"]["difference"][0] == pytest.approx(0.000484)
+    assert "gain of non-uniform over uniform in score (positive where non-uniform is better) is +0.000484" in study.text
+    assert "best uniform network has 0.70048, the best non-uniform one 0.7," in study.text
+    assert "non-uniform networks are better at equal cost" in study.text
+
+
 def test_only_networks_of_equal_cost_are_compared():
     space = MacroSpace.from_blocks([["s", "m", "l"]] * 2, block_costs={"params": [[10, 100, 190]] * 2})
     # Of the cost of m-m there are s-l and l-s; s-s and l-l have no equals.

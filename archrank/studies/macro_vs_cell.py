@@ -9,11 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from archrank.ground_truth import GroundTruth, TableError
+from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.spaces import Codes, MacroSpace
 from archrank.studies.base import Progress, Study, data_line
 from archrank.studies.cells import is_uniform
 from archrank.studies.statistics import Estimate, Floats, mean_of
+from archrank.studies.wording import target_spec, unit_text, value_spec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +58,8 @@ def run(
     Study
         Tables ``budgets`` (the best of both kinds within budgets at quantiles of the costs), ``top`` (share of
         non-uniform networks among the best), ``matched`` (mean difference at equal cost with its 95 % interval)
-        and ``pairs`` (that difference for each uniform network). Differences are non-uniform less uniform,
-        positive where non-uniform is better, in the metric's unit.
+        and ``pairs`` (that difference for each uniform network). Each ``difference`` is the gain of non-uniform over
+        uniform networks in the metric's unit: positive where non-uniform is better, also where less is better.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def run(
         question=_QUESTION,
         data=data_line(bench, target.name, f"{int(uniform.sum())} of them uniform"),
         tables=tables,
-        text=_text(tables, matched, tolerance, target.name),
+        text=_text(tables, matched, tolerance, target),
         figures={"fronts": lambda figure: _draw(figure, target.sign * score, target.sign, uniform, costs, target.name)},
     )
 
@@ -198,20 +199,22 @@ _VERDICTS = {
 }
 
 
-def _text(tables: dict[str, pd.DataFrame], matched: Estimate, tolerance: float, metric: str) -> str:
+def _text(tables: dict[str, pd.DataFrame], matched: Estimate, tolerance: float, target: Metric) -> str:
     top, budgets = tables["top"], tables["budgets"]
     widest = budgets.iloc[-1]
     both = budgets[budgets["budget"] == widest["budget"]].dropna(subset="difference")
+    spec, value, unit = target_spec(target), value_spec(target), unit_text(target)
     wins, fair = int((both["difference"] > 0).sum()), int((both["difference_as_many"] > 0).sum())
     return (
         f"At equal cost (within {tolerance:.0%}), {matched.n} uniform networks were each compared with the mean of "
-        f"the non-uniform ones: the difference in {metric}, non-uniform less uniform and positive where non-uniform "
-        f"is better, is {matched:+.2f}: {_VERDICTS[matched.decided]}.\n\n"
+        f"the non-uniform ones: the gain of non-uniform over uniform in {target.name} (positive where non-uniform is "
+        f"better) is {matched:{spec}}{unit}: {_VERDICTS[matched.decided]}.\n\n"
         f"What a search wants is the best network, and there are more non-uniform ones to choose from. Of {len(both)} "
         f"budgets on {widest['budget']}, the best network is non-uniform in {wins}; among as many non-uniform "
         f"networks as there are uniform ones (mean over all draws) it would be in {fair}. Without a limit the best "
-        f"uniform network has {widest['best_uniform']:.2f}, the best non-uniform one "
-        f"{widest['best_non_uniform']:.2f}, the best of as many {widest['best_of_as_many_non_uniform']:.2f}.\n\n"
+        f"uniform network has {widest['best_uniform']:{value}}, the best non-uniform one "
+        f"{widest['best_non_uniform']:{value}}, the best of as many "
+        f"{widest['best_of_as_many_non_uniform']:{value}}.\n\n"
         f"Of the best {top['networks'][2]} networks (top {top['top'][2]:.0%}), a share of "
         f"{top['non_uniform_share'][2]:.3f} is non-uniform; of all, {top['non_uniform_share'].iloc[-1]:.3f}. Bests are "
         f"taken of measured values, so that chance between training seeds favours the larger kind; the comparison with "

@@ -10,6 +10,11 @@ def target_spec(target: Metric) -> str:
     return "+.2f" if target.unit == "%" else "+.3g"
 
 
+def value_spec(target: Metric) -> str:
+    """Format of a value of a metric: hundredths of a point for per cent, else five digits."""
+    return ".2f" if target.unit == "%" else ".5g"
+
+
 def unit_text(target: Metric) -> str:
     """What stands behind a difference: `` points`` for per cent, else the unit, if there is one."""
     return " points" if target.unit == "%" else f" {target.unit}".rstrip()
