@@ -175,6 +175,35 @@ def test_the_verdict_follows_sign_direction_and_interval(change, direction, verd
     assert "curves" not in study.tables
 
 
+def test_too_few_networks_decide_nothing():
+    """Of 19 networks the best quarter has 4 and no interval, though it gains and the worst loses."""
+    normal, codes = 50 + np.arange(19.0), CODES[:19]
+    change = np.where(np.arange(19) < 9, -0.1, 0.1)
+    study = run_study(
+        "distillation", table(rows(normal, codes=codes), rows(normal + change, "distilled", codes=codes)), quick=True
+    )
+    quarters = study.tables["difference"].set_index("networks")
+    assert quarters["n_networks"].tolist() == [19, 5, 5, 5, 4]
+    assert np.isnan(quarters.loc["best quarter", "difference_low"])
+    assert "The worst or the best quarter has too few networks to tell who gains more." in study.text
+    assert "overlap" not in study.text.split("\n\n")[1]
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_the_quarter_that_gains_more_is_named(direction):
+    quality = (QUALITY - QUALITY.mean()) * (1 if direction == "max" else -1)
+    bench = table(rows(50 + quality), rows(50 + 1.1 * quality, "distilled"), direction=direction)
+    assert "The best quarter gains more" in run_study("distillation", bench, quick=True).text
+
+
+def test_too_few_distilled_networks_are_not_said_to_rank_alike():
+    first = noisy(0.8, 1)
+    bench = table(rows(first), rows(noisy(0.8, 2), seed=1), rows(first[:4] + 1, "distilled", codes=CODES[:4]))
+    study = run_study("distillation", bench, quick=True)
+    assert "144 networks; too few networks to tell whether distillation changes the ranking" in study.text
+    assert "overlap" not in study.text
+
+
 def test_regression_to_the_mean_is_not_taken_for_a_gain_of_the_worst():
     """Both trainings are the same value with independent noise, so that distillation gives nothing to anybody."""
     first, second = noisy(5.0, 1), noisy(5.0, 2)

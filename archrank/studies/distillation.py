@@ -187,10 +187,12 @@ def _by_level(quarters: pd.DataFrame, target: Metric) -> str:
     each = "; ".join(f"{n} {c:{target_spec(target)}}" for n, c in zip(quarters.index, changes, strict=True))
     text = f"Change of each quarter of the networks, by the mean of both trainings: {each}."
     worst, best = changes[0], changes[-1]
-    if worst.low <= best.high and best.low <= worst.high:
-        return f"{text} The intervals of the worst and the best quarter overlap: who gains more is not decided."
-    more = "worst" if target.sign * (worst.value - best.value) > 0 else "best"
-    return f"{text} The {more} quarter gains more; the intervals of the worst and the best do not overlap."
+    if not (worst.known and best.known):
+        return f"{text} The worst or the best quarter has too few networks to tell who gains more."
+    if worst.low > best.high or best.low > worst.high:
+        more = "worst" if target.sign * (worst.value - best.value) > 0 else "best"
+        return f"{text} The {more} quarter gains more; the intervals of the worst and the best do not overlap."
+    return f"{text} The intervals of the worst and the best quarter overlap: who gains more is not decided."
 
 
 def _alike(ranking: Mapping[Any, Any]) -> str:
@@ -199,7 +201,9 @@ def _alike(ranking: Mapping[Any, Any]) -> str:
     if "reproducibility_tau" not in ranking:
         return f"{text} Too few networks have a second seed to say what tau two normal trainings have."
     seeds = estimate_of(ranking, "reproducibility_tau")
-    if tau.high < seeds.low:
+    if not (tau.known and seeds.known):
+        verdict = "too few networks to tell whether distillation changes the ranking by more than another seed does"
+    elif tau.high < seeds.low:
         verdict = "distillation changes the ranking by more than another seed does"
     elif tau.low > seeds.high:
         verdict = "the two ways, which share their seed, agree better than that"

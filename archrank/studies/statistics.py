@@ -47,8 +47,13 @@ class Estimate:
         """Sign of the whole interval: 1 above zero, -1 below, 0 where it holds zero or is unknown."""
         return int(self.low > 0) - int(self.high < 0)
 
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: every comparison with the ends of one that is unknown would be false."""
+        return bool(np.isfinite([self.low, self.high]).all())
+
     def __format__(self, spec: str) -> str:
-        if not np.isfinite(self.low):
+        if not self.known:
             return f"{self.value:{spec}} (interval unknown)"
         return f"{self.value:{spec}} (95 % {self.low:{spec}} to {self.high:{spec}})"
 
