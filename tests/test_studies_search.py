@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -336,6 +337,40 @@ def test_a_killed_run_goes_on_and_gives_the_same(grid, tmp_path, monkeypatch):
     # What is told is another search.
     nas_methods.run(grid, trials=1, store=tmp_path, told="seed0", **options)
     assert made == [0, 1, 4, 5, 0, 0]
+
+
+def test_kept_trials_are_those_of_all_that_a_method_sees():
+    """Each change gives another digest; the same content built anew gives the same."""
+    blocks = [["a", "b", "c"]] * 2
+    codes = MacroSpace.from_blocks(blocks).all_codes()
+    values = codes.sum(axis=1) + 1.0
+    both = pd.DataFrame([(s, b, t, b + 0.5) for t in ("t", "u") for s in range(2) for b in range(3)])
+    both.columns = ["stage", "block", "teacher", "nsr"]
+
+    def digest(*, signatures=both, aim="min", cost=1.0, fixed=0.0, nwot=values, proxy="max", told="mean", **metric):
+        costs = {"params": [[cost, 2.0, 3.0]] * 2}
+        space = MacroSpace("s", tuple(map(tuple, blocks)), (), {k: tuple(map(np.array, v)) for k, v in costs.items()})
+        space = dataclasses.replace(space, fixed_costs={"params": fixed})
+        frame = pd.DataFrame(codes, columns=["stage_0", "stage_1"]).assign(seed=0, score=values, nwot=nwot)
+        metrics = {"score": Metric("score", **metric), "nwot": Metric("nwot", proxy)}
+        known = None if signatures is None else Signatures(signatures, {"nsr": Metric("nsr", aim)})
+        bench = GroundTruth.from_frame(space, frame, metrics, name="t", signatures=known)
+        return Arena(bench, bench.metric("score"), told).digest
+
+    assert digest() == digest(signatures=both.copy(), told=0)  # of one seed, the mean tells the same
+    changes = [
+        {"signatures": None},
+        {"signatures": both.iloc[::-1]},  # the other teacher comes first
+        {"signatures": both.assign(nsr=both["nsr"] + (both.index == 3))},
+        {"aim": "max"},
+        {"cost": 1.5},
+        {"fixed": 9.0},
+        {"nwot": values + 1e-12},
+        {"proxy": "min"},
+        {"direction": "min"},
+        {"bounds": (0.0, 100.0)},
+    ]
+    assert len({digest(), *(digest(**change) for change in changes)}) == 1 + len(changes)
 
 
 def seconds(table: pd.DataFrame) -> list[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import archrank
 from archrank._swap import new_file
+from archrank.encodings.proxy import NetworkColumns
 from archrank.ground_truth import GroundTruth, Metric
 from archrank.search.registry import make_search
 from archrank.search.run import run, table_objective
@@ -67,9 +68,29 @@ class Arena:
 
     @cached_property
     def digest(self) -> str:
-        """Names what is searched: networks, and what is told of them."""
-        content = self.bench.space.index(self.bench.codes[self.rows]).astype(np.str_).tobytes()
-        return hashlib.sha256(content + self.told_scores.tobytes()).hexdigest()
+        """Names all that a method sees: the space, networks and what is told of them, signatures and proxies."""
+        space, signatures = self.bench.space, self.bench.signatures
+        measured = NetworkColumns.of_benchmark(self.bench)
+        about = {
+            "space": space.describe(),
+            "costs": [
+                {k: [np.asarray(c).tolist() for c in v] for k, v in space.block_costs.items()},
+                {k: float(v) for k, v in space.fixed_costs.items()},
+            ],
+            "metric": _aim(self.metric),
+            "networks": space.index(self.bench.codes[self.rows]).tolist(),
+            "told": self.told_scores.tolist(),
+            # Order counts: the first teacher and the first column are those that methods take by default.
+            "signatures": signatures
+            and [signatures.frame.to_csv(index=False), [_aim(metric) for metric in signatures.metrics.values()]],
+            "measured": measured
+            and [
+                space.index(measured.codes).tolist(),
+                {name: column.tolist() for name, column in measured.columns.items()},
+                dict(measured.directions),
+            ],
+        }
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ def run_trial(
         A trial ends with the first network of this score.
     store
         Folder of finished trials, for any budget: a longer one is cut, a shorter one made anew. It knows the version
-        of archrank, the table and the parameters; empty it after changing the code of a method.
+        of archrank, what methods see of the table, and the parameters; empty it after changing the code of a method.
     """
     file = None if store is None else store / _key(arena, method, params) / f"{seed:04d}.json"
     found = None if file is None else _read(file)
@@ -169,6 +190,10 @@ def _read(file: Path) -> dict[str, Any] | None:
         return found if {"trained", "exhausted", "seconds"} <= found.keys() and found["trained"] else None
     except (FileNotFoundError, ValueError, AttributeError):
         return None
+
+
+def _aim(metric: Metric) -> list[Any]:
+    return [metric.name, metric.direction, metric.bounds]
 
 
 def _key(arena: Arena, method: str, params: Mapping[str, Any]) -> str:
