@@ -10,10 +10,14 @@ from matplotlib.figure import Figure
 from studies_contract import CODES, QUALITY, TEACHERS, check_figures, check_study, noisy, rows, signatures, table
 from tiny import TINY
 
+from archrank.benchmarks.metrics import kendall
+from archrank.benchmarks.report import Report
 from archrank.cli import main
-from archrank.ground_truth import TableError
+from archrank.ground_truth import Metric, TableError
 from archrank.predictors import make_predictor
 from archrank.studies import list_studies, run_study
+from archrank.studies.predicting import lead, shared
+from archrank.studies.signatures_text import _ahead
 from archrank.studies.statistics import Estimate, mean_of, tau_between_seeds, tau_gain, tau_of
 from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
 
@@ -360,6 +364,48 @@ def test_too_few_networks_for_predictors():
         run_study("signatures", table(rows(noisy(0.5, 0))), teacher="nobody")
 
 
+def _report(**taus):
+    """Of trials with 50 networks, None for a failed one."""
+    rows = [
+        {"predictor": name, "encoding": "", "n_train": 50, "trial": trial, "kendall_tau": tau}
+        | {"status": "failed" if tau is None else "ok"}
+        for name, found in taus.items()
+        for trial, tau in enumerate(found)
+    ]
+    frame = pd.DataFrame(rows).astype({"kendall_tau": float})
+    return Report("known", Metric("acc"), 144, 48, 100, None, frame, pd.DataFrame(), pd.DataFrame(), {})
+
+
+def test_the_best_predictor_is_that_of_the_shared_splits():
+    """`half` ran on the five easy splits only, where `whole` beats it, though the mean of `whole` is lower."""
+    report = _report(whole=[0.8] * 5 + [0.4] * 5, half=[0.7] * 5, lost=[0.9] + [None] * 9)
+    assert shared(report, 50).mean().to_dict() == pytest.approx({"whole": 0.8, "half": 0.7})
+    (row,) = lead(report, 50).to_dict("records")
+    assert (row["best"], row["other"], row["trials"]) == ("whole", "half", 5)
+    assert row["lead"] == pytest.approx(0.1)
+    assert "whole is ahead of half, their tau differs by +0.100 (95 % +0.100 to +0.100); all" in _ahead(
+        lead(report, 50)
+    )
+    assert lead(_report(a=[0.8, 0.8, None, None], b=[None, None, 0.7, 0.7]), 50).empty
+
+
+def test_a_lead_over_one_with_more_splits_may_be_negative():
+    report = _report(first=[0.8] * 5 + [0.2] * 5, second=[0.7] * 5 + [0.6] * 5, half=[0.1] * 5)
+    rows = lead(report, 50).set_index("other")
+    assert rows["best"].unique().tolist() == ["first"]
+    assert rows.loc["second", ["trials", "lead"]].tolist() == pytest.approx([10, -0.15])
+    sentence = _ahead(lead(report, 50))
+    assert "first is behind second, their tau differs by -0.150 (95 % -0.300 to" in sentence
+    assert "not shown to be ahead of second." in sentence
+
+
+def test_few_shared_splits_decide_no_lead():
+    report = _report(first=[0.8] * 10, second=[0.7] * 10, half=[0.1] * 4)
+    sentence = _ahead(lead(report, 50))
+    assert np.isnan(lead(report, 50).set_index("other").loc["half", "lead_low"])
+    assert sentence.endswith("by +0.100 (95 % +0.100 to +0.100); not shown to be ahead of half.")
+
+
 # -- estimates --------------------------------------------------------------------------------------
 
 
@@ -382,9 +428,16 @@ def test_estimates():
     assert f"{Estimate(0.1, -0.2, 0.3):+.1f}" == "+0.1 (95 % -0.2 to +0.3)"
 
 
-def test_many_networks_are_sampled():
-    big = np.arange(6000.0)
-    assert tau_of(big, big, resamples=20).n == 5000
+def test_of_many_networks_only_the_interval_is_resampled(monkeypatch):
+    """The value is that of all, and the interval as wide as if all had been resampled."""
+    a, noise = np.random.default_rng(0).normal(size=(2, 8000))
+    whole, gain = tau_of(a, a + noise, resamples=199), tau_gain(a, noise, a + noise, resamples=19)
+    assert (whole.value, whole.n) == (kendall(a, a + noise), 8000)
+    assert (gain.value, gain.n) == (kendall(a, a + noise) - kendall(noise, a + noise), 8000)
+    monkeypatch.setattr("archrank.studies.statistics._MOST", 8000)
+    slow = tau_of(a, a + noise, resamples=199)
+    assert whole.high - whole.low == pytest.approx(slow.high - slow.low, rel=0.2)
+    assert whole.low < whole.value < whole.high
 
 
 def test_tau_between_seeds_needs_ten_networks(known):

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from archrank.benchmarks.evaluate import compare
 from archrank.benchmarks.report import Report
 from archrank.ground_truth import GroundTruth
 from archrank.studies.base import Progress
+from archrank.studies.statistics import MIN_TRIALS
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,13 @@ def summary(report: Report, contestants: Sequence[Contestant]) -> pd.DataFrame:
     """One row for each contestant and number of training networks.
 
     Columns ``predictor``, ``columns``, ``teacher``, ``n_train``, ``trials``, ``kendall_tau`` with Student's 95 %
-    interval over trials, ``spearman``, ``failures``.
+    interval over trials, ``spearman``, ``failures``, and ``shared_tau``, the mean tau on the splits of `shared`.
     """
     table = report.summary()
+    means = {n: shared(report, n).mean() for n in table["n_train"].unique()}
+    table["shared_tau"] = [
+        means[n].get(name, np.nan) for n, name in zip(table["n_train"], table["predictor"], strict=True)
+    ]
     about = pd.DataFrame(
         [(c.label, c.predictor, "+".join(c.columns), c.teacher) for c in contestants],
         columns=["label", "name", "columns", "teacher"],
@@ -72,20 +78,33 @@ def summary(report: Report, contestants: Sequence[Contestant]) -> pd.DataFrame:
     names = {"name": "predictor", "kendall_tau_mean": "kendall_tau", "spearman_mean": "spearman"}
     table = table.merge(about, left_on="predictor", right_on="label").drop(columns="predictor").rename(columns=names)
     ends = ["kendall_tau", "kendall_tau_low", "kendall_tau_high"]
-    return table[["predictor", "columns", "teacher", "n_train", "trials", *ends, "spearman", "failures"]]
+    return table[["predictor", "columns", "teacher", "n_train", "trials", *ends, "spearman", "failures", "shared_tau"]]
+
+
+def shared(report: Report, n_train: int) -> pd.DataFrame:
+    """Tau of each contestant (columns) on the splits (rows) on which all of them gave a score.
+
+    Means over other splits do not compare: some splits are easier. Contestants with fewer than two scores are left
+    out, unless there was but one split.
+    """
+    rows = report.rows[(report.rows["n_train"] == n_train) & (report.rows["status"] != "failed")]
+    taus = rows.pivot_table(index="trial", columns="predictor", values="kendall_tau")
+    return taus.dropna(axis="columns", thresh=min(2, len(taus))).dropna()
 
 
 def lead(report: Report, n_train: int) -> pd.DataFrame:
-    """By how much the contestant of highest mean tau is ahead of each other one, on the splits that both had.
+    """By how much the contestant of highest mean tau on the splits that all share is ahead of each other one.
 
-    Columns ``best``, ``other``, ``trials``, ``lead`` with its 95 % bootstrap interval over trials. No row where fewer
-    than two trials gave a score.
+    Columns ``best``, ``other``, ``trials``, ``lead`` with its 95 % bootstrap interval over trials, NaN for fewer than
+    5. Each pair is compared on the splits that these two share, which may be more than all do: the lead over a
+    contestant that ran on more of them can be negative. No row where all share fewer than two.
     """
-    rows = report.rows[(report.rows["n_train"] == n_train) & (report.rows["status"] != "failed")]
-    taus = rows.groupby("predictor")["kendall_tau"].agg(["mean", "size"])
-    taus = taus[taus["size"] > 1].sort_values("mean", ascending=False)
-    pairs = [report.paired(str(taus.index[0]), str(other), n_train) for other in taus.index[1:]]
-    return pd.DataFrame(
+    taus = shared(report, n_train)
+    ranked = list(taus.mean().sort_values(ascending=False).index) if len(taus) > 1 else []
+    pairs = [report.paired(str(ranked[0]), str(other), n_train) for other in ranked[1:]]
+    table = pd.DataFrame(
         [(p.first, p.second, p.trials, p.difference, p.low, p.high) for p in pairs],
         columns=["best", "other", "trials", "lead", "lead_low", "lead_high"],
     )
+    table.loc[table["trials"] < MIN_TRIALS, ["lead_low", "lead_high"]] = np.nan
+    return table

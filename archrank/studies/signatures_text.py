@@ -72,29 +72,39 @@ def _sets(sets: pd.DataFrame, choice: pd.DataFrame) -> str:
 
 
 def _predictors(predictors: pd.DataFrame, lead: pd.DataFrame) -> str:
-    ranked = predictors[predictors["kendall_tau"].notna()].sort_values("kendall_tau", ascending=False)
-    if not len(ranked):
+    if predictors["kendall_tau"].isna().all():
         return "No predictor gave a score."
+    ranked = predictors[predictors["shared_tau"].notna()].sort_values("shared_tau", ascending=False)
+    if not len(ranked):
+        return "No split has scores of all predictors, so that none is named the best."
     sentences = []
     for n, part in ranked.groupby("n_train"):
         best = part.to_dict("records")[0]
         sentences.append(f"with {n} networks {_named(best)}, {estimate_of(best, 'kendall_tau'):.3f}")
     failed = predictors.loc[predictors["failures"] > 0, "predictor"].unique().tolist()
     lost = f" Some trials of {listed(failed)} failed." if failed else ""
-    return f"Predictor of highest tau on test networks: {'; '.join(sentences)}.{_ahead(lead)}{lost}"
+    highest = f"Predictor of highest tau on test networks, on the splits that all share: {'; '.join(sentences)}."
+    return f"{highest}{_ahead(lead)}{lost}"
 
 
 def _ahead(lead: pd.DataFrame) -> str:
-    """How sure the first place with the most networks is, by the closest of those behind on the same splits."""
+    """How sure the first place with the most networks is, by the closest rival."""
     if not len(lead):
         return ""
     if lead["trials"].max() < MIN_TRIALS:
         return f" Whether this order holds, {lead['trials'].max()} trials are too few to say."
-    undecided = lead.loc[lead["lead_low"] <= 0, "other"].tolist()
-    closest = lead.to_dict("records")[0]
-    of = f"With the most networks, on the same splits, it is ahead of {closest['other']} by "
-    rest = f"not shown to be ahead of {listed(undecided)}" if undecided else "all others are shown to be behind"
-    return f" {of}{estimate_of(closest, 'lead'):+.3f}; {rest}."
+    leads = {row["other"]: estimate_of(row, "lead") for row in lead.to_dict("records")}
+    closest = min(leads, key=lambda other: leads[other].value)
+    where = "behind" if leads[closest].value < 0 else "ahead of"
+    open_ = [other for other, found in leads.items() if not found.decided]
+    behind = [other for other, found in leads.items() if found.decided < 0]
+    verdicts = [f"shown to be behind {listed(behind)}"] if behind else []
+    verdicts += [f"not shown to be ahead of {listed(open_)}"] if open_ else []
+    rest = " and ".join(verdicts) or "all others are shown to be behind"
+    return (
+        f" With the most networks, on the splits that both had, {lead['best'].iloc[0]} is {where} {closest}, their tau "
+        f"differs by {leads[closest]:+.3f}; {rest}."
+    )
 
 
 def _named(row: Any) -> str:
