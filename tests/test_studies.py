@@ -283,6 +283,30 @@ def test_early_epochs_are_powers_of_two(studies):
     assert ways["epochs"].tolist() == [1, 2, 4]
 
 
+def test_more_epochs_are_compared_for_the_same_teacher_only():
+    normal = noisy(0.5, 0)
+    variants = ("finetuned-0:a", "finetuned-0:b", "finetuned-3:a", "finetuned-3:b")
+    tuned = [rows(noisy(1.0, seed), variant) for seed, variant in enumerate(variants, 1)]
+    gains = run_study("finetune", table(rows(normal), *tuned), quick=True).tables["gains"]
+    assert gains[["way", "less"]].to_numpy().tolist() == [
+        ["finetuned-3:a", "finetuned-0:a"],
+        ["finetuned-3:b", "finetuned-0:b"],
+    ]
+    alone = run_study("finetune", table(rows(normal), *tuned[:2]), quick=True)
+    assert alone.tables["gains"].empty
+    assert "ranks better" not in alone.text
+
+
+def test_a_cheaper_way_that_is_left_out_is_named():
+    normal = noisy(0.5, 0)
+    curve = [[np.nan if i < 2 else v, v, v] for i, v in enumerate(normal)]
+    bench = table(rows(normal, acc_curve=curve), rows(normal, "finetuned-1"))
+    study = run_study("finetune", bench, quick=True)
+    assert study.tables["left_out"].to_numpy().tolist() == [["from scratch, epoch 1 of 3", 2]]
+    assert "from scratch, epoch 1 of 3" not in study.tables["ranking"]["way"].tolist()
+    assert "values of some of the 144 networks are missing (how many): from scratch, epoch 1 of 3 (2)." in study.text
+
+
 def test_finetune_without_common_networks():
     bench = table(rows(noisy(0.5, 0)[:9], codes=CODES[:9]), rows(noisy(0.5, 0)[9:], "finetuned-1", codes=CODES[9:]))
     with pytest.raises(TableError, match="has 0 networks with acc both from scratch and in each of finetuned-1"):
@@ -332,6 +356,14 @@ def test_quality_of_teachers(studies):
     assert differences.loc[("donna, 50 networks", TEACHERS[2]), "difference_high"] < 0
     assert "The 2 trained teachers rank networks in the order of their own values" in study.text
     assert f"{TEACHERS[2]}, against {TEACHERS[0]}, loses with sum of truth" in study.text
+
+
+def test_untrained_teachers_alone_are_compared_with_the_first_of_them(tmp_path):
+    two = ("untrained-11-11-s0", "untrained-11-11-s1")
+    study = run_study("teacher", table(rows(noisy(0.5, 0)), signatures=signatures(two)), quick=True, trials=2)
+    check_study(study, tmp_path)
+    assert f"No trained teacher is there: {two[0]}, to which the others are compared, is untrained too." in study.text
+    assert f"{two[1]}, against {two[0]}, loses with sum of truth" in study.text
 
 
 def test_teachers_are_described_by_their_networks(known):

@@ -226,17 +226,8 @@ def _figures(tables: Mapping[str, pd.DataFrame], target: Metric) -> Mapping[str,
     def by_level(figure: Figure) -> None:
         title, x = "Change by distillation, with 95 % intervals", f"{target.name}: distilled less normal"
         several = "variant" if len(tables["ranking"]) > 1 else None
-        no_change = {"no change": 0.0}
-        draw_intervals(
-            figure,
-            tables["difference"],
-            "networks",
-            "difference",
-            group=several,
-            lines=no_change,
-            xlabel=x,
-            title=title,
-        )
+        table, lines = tables["difference"], {"no change": 0.0}
+        draw_intervals(figure, table, "networks", "difference", group=several, lines=lines, xlabel=x, title=title)
 
     def by_epoch(figure: Figure) -> None:
         axes = figure.add_subplot()

@@ -72,18 +72,24 @@ def run(
     ways = {v: ("fine-tuned", _epochs(v), target.sign * values) for v, values in tuned.items()} | _cheaper(
         bench, target
     )
-    rows = []
+    rows, left_out = [], []
     for step, (way, (kind, epochs, score)) in enumerate(ways.items()):
         if progress is not None:
             progress(step, len(ways), way)
-        if np.isfinite(score[common]).all():
+        if missing := int((~np.isfinite(score[common])).sum()):
+            left_out.append({"way": way, "n_missing": missing})
+        else:
             tau = tau_of(score[common], truth, seed, resamples)
             rows.append({"way": way, "kind": kind, "epochs": epochs, "n_networks": tau.n, **tau.columns("kendall_tau")})
     values = pd.DataFrame({v: x[common] for v, x in tuned.items()})
     level = {"mean": values.mean(), "above_normal": (values - normal[common, None]).mean()}
     tables = {
         "ranking": pd.DataFrame(rows),
-        "gains": pd.DataFrame(_gains(target.sign * values, truth, seed, resamples)),
+        "left_out": pd.DataFrame(left_out, columns=["way", "n_missing"]),
+        "gains": pd.DataFrame(
+            _gains(target.sign * values, truth, seed, resamples),
+            columns=["way", "less", "gain", "gain_low", "gain_high"],
+        ),
         "level": pd.DataFrame(level).rename_axis("variant").reset_index(),
         "reference": reference(bench, target.name, seed, resamples),
     }
@@ -124,11 +130,14 @@ def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Fl
 
 
 def _gains(scores: pd.DataFrame, truth: Floats, seed: int, resamples: int) -> list[dict[str, Any]]:
-    """Tau of each variant less that of the one with fewer epochs, on the same resampled networks."""
-    names = list(scores)
+    """Tau of each variant less that of the same teacher's with fewer epochs, on the same resampled networks."""
+    by_teacher: dict[str, list[str]] = {}
+    for variant in map(str, scores):
+        by_teacher.setdefault(variant.partition(":")[2], []).append(variant)
     return [
         {"way": more, "less": fewer}
         | tau_gain(scores[more].to_numpy(), scores[fewer].to_numpy(), truth, seed, resamples).columns("gain")
+        for names in by_teacher.values()
         for fewer, more in pairwise(names)
     ]
 
@@ -141,6 +150,7 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
         f"Kendall's tau with {target.name} from scratch, {tuned[0]['n_networks']} networks: {each}.",
         " ".join(_gain(row) for row in tables["gains"].to_dict("records")),
         _against_cheaper(rows, tuned),
+        _left_out(tables["left_out"], tuned[0]["n_networks"]),
         _level(tables["level"], target),
         _below(tables["reference"], tuned),
     ]
@@ -166,6 +176,14 @@ def _against_cheaper(rows: list[dict[Any, Any]], tuned: list[dict[Any, Any]]) ->
         f"Without fine-tuning, on the same networks: {each}. The best of the fine-tuned, {best['way']}, {verdict}. "
         "First epochs from scratch share seed and luck with the target."
     )
+
+
+def _left_out(left_out: pd.DataFrame, n: int) -> str:
+    """Which cheaper ways do not stand beside the fine-tuned, and why."""
+    if not len(left_out):
+        return ""
+    each = [f"{row['way']} ({row['n_missing']})" for row in left_out.to_dict("records")]
+    return f"Not compared, because values of some of the {n} networks are missing (how many): {listed(each)}."
 
 
 def _level(level: pd.DataFrame, target: Metric) -> str:

@@ -123,6 +123,11 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
     rest = differences[~differences["ranking"].str.startswith("sum of ")]
     parts = [_teachers(tables["teachers"], target), _quality(tables["teachers"], columns)]
     untrained = tables["teachers"].loc[tables["teachers"]["training"] == "untrained", "teacher"].tolist()
+    if len(untrained) == len(tables["teachers"]):
+        parts.append(
+            f"No trained teacher is there: {untrained[0]}, to which the others are compared, is untrained too."
+        )
+        untrained = untrained[1:]  # the first has no row of differences
     parts += [_untrained(columns[columns["teacher"] == teacher]) for teacher in untrained]
     parts.append(_predictors(tables["predictors"], rest))
     parts.append(reference_text(tables["reference"]))
