@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: report test test-all test-gpu lint format bench hashes clean
 
 report: .venv/installed
-	$(BIN)/archrank report
+	$(BIN)/archrank report --jobs -1
 
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile

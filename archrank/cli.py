@@ -82,6 +82,7 @@ def report(
         Path | None, typer.Option(help="Folder for report.json, trials.csv and PNG pictures.", metavar="DIR")
     ] = None,
     space: SpaceOption = None,
+    jobs: Annotated[int, typer.Option(help="Fits at once; -1: all cores. Seconds of fits are best taken with 1.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Fit predictors on a few networks and print how they rank others, beside the noise ceiling.
@@ -105,7 +106,7 @@ def report(
     else:
         sizes = _whole_numbers(n_train, "--n-train")
     with progress() as advance:
-        result = compare(names, table, sizes, trials, seed, metric, advance)
+        result = compare(names, table, sizes, trials, seed, metric, advance, jobs)
     if out is not None:
         result.save(out)
     if as_json:

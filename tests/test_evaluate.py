@@ -342,3 +342,16 @@ def test_uncertainty_that_fails_is_a_row(toy, predictor, error):
     assert rows["status"].tolist() == ["failed", "ok"]
     assert error in rows["error"][0]
     assert np.isnan(rows["kendall_tau"][0])
+
+
+def test_fits_at_once_give_the_same_scores(toy):
+    calls = []
+    one, two = (
+        archrank.compare(
+            ["gbdt", "donna", ("broken", lambda seed: None)], toy, [10], trials=2, n_jobs=jobs, progress=call
+        )
+        for jobs, call in ((1, None), (2, lambda *call: calls.append(call[:2])))
+    )
+    seconds = ["fit_seconds", "predict_seconds"]
+    pd.testing.assert_frame_equal(one.to_frame().drop(columns=seconds), two.to_frame().drop(columns=seconds))
+    assert calls == [(k, 6) for k in range(7)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from archrank._errors import one_line
@@ -56,6 +58,7 @@ def compare(
     seed: int = 0,
     metric: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    n_jobs: int = 1,
 ) -> Report:
     """Fit predictors on a few networks each and score how they rank others.
 
@@ -81,7 +84,10 @@ def compare(
     metric
         By default the benchmark's default metric.
     progress
-        Called before every fit with (fits done, fits in all, label).
+        Called before every fit with (fits done, fits in all, label); with several at once, as they are done.
+    n_jobs
+        Fits at once, -1 for as many as there are cores. Scores do not depend on it; seconds may, where cores share
+        memory.
 
     Returns
     -------
@@ -121,25 +127,27 @@ def compare(
     rows: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
     reliability: list[pd.DataFrame] = []
-    total = len(contestants) * len(sizes) * trials
-    for contestant in contestants:
-        for n in sizes:
-            for trial in range(trials):
-                if progress is not None:
-                    progress(len(rows), total, f"{contestant.label}, {n} networks, trial {trial + 1}")
-                order = permutation(len(y), seed + trial)
-                split = _Split(codes, y, order[:n], order[len(y) - n_test(len(y)) :])
-                row, predicted, shares = _run(contestant, split, seed + trial, target, n == sizes[-1])
-                about = {"predictor": contestant.label, "encoding": contestant.encoding, "n_train": n, "trial": trial}
-                rows.append(about | row)
-                if predicted is not None and trial == 0 and n == sizes[-1]:
-                    pair = {"predictor": contestant.label, "true": y[split.test], "predicted": predicted}
-                    predictions.append(pd.DataFrame(pair))
-                if shares:
-                    observed = {"trial": trial, "coverage": calibration.LEVELS, "observed": shares}
-                    reliability.append(pd.DataFrame({"predictor": contestant.label} | observed))
+    fits = list(itertools.product(contestants, sizes, range(trials)))
+    splits = [_Split.of(codes, y, n, seed + trial) for _, n, trial in fits]
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_run)(contestant, split, seed + trial, target, n == sizes[-1])
+        for (contestant, n, trial), split in zip(fits, splits, strict=True)
+    )
+    for (contestant, n, trial), split in zip(fits, splits, strict=True):
+        if progress is not None:
+            progress(len(rows), len(fits), f"{contestant.label}, {n} networks, trial {trial + 1}")
+        row, predicted, shares = next(results)
+        about = {"predictor": contestant.label, "encoding": contestant.encoding, "n_train": n, "trial": trial}
+        rows.append(about | row)
+        if predicted is not None and trial == 0 and n == sizes[-1]:
+            pair = {"predictor": contestant.label, "true": y[split.test], "predicted": predicted}
+            predictions.append(pd.DataFrame(pair))
+        if shares:
+            observed = {"trial": trial, "coverage": calibration.LEVELS, "observed": shares}
+            reliability.append(pd.DataFrame({"predictor": contestant.label} | observed))
+    next(results, None)  # ends it
     if progress is not None:
-        progress(total, total, "done")
+        progress(len(fits), len(fits), "done")
     return Report(
         benchmark=table.name,
         metric=target,
@@ -207,6 +215,12 @@ class _Split:
     y: NDArray[np.float64]
     train: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, codes: Codes, y: NDArray[np.float64], n: int, seed: int) -> Self:
+        """The first `n` networks of a permutation train, the last ones test."""
+        order = permutation(len(y), seed)
+        return cls(codes, y, order[:n], order[len(y) - n_test(len(y)) :])
 
 
 def _run(
