@@ -49,7 +49,8 @@ def study(
     until_top: Annotated[
         bool | None,
         typer.Option(
-            "--until-top/--to-the-end", help="nas-methods: end trials at the true top 0.1 % (default), or not."
+            "--until-top/--to-the-end",
+            help="nas-methods: end trials at the true top 0.1 %, from 20 networks on (default), or not.",
         ),
     ] = None,
     n_jobs: Annotated[int | None, typer.Option("--jobs", help="nas-methods: trials at once; -1: all cores.")] = None,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from archrank.ground_truth import GroundTruth
 from archrank.studies.base import Progress, Study, data_line
-from archrank.studies.nas_tables import curves, methods_table, tops_table, trials_table
+from archrank.studies.nas_tables import curves, methods_table, reached_table, shortest, tops_table, trials_table
 from archrank.studies.trials import Arena, Trial, run_trial
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 QUESTION = "How good is the best network after so many trainings, by search method, and when is the top reached?"
 _QUICK = ("random", "local", "evolution", "hant", "donna", "predictor")
-_FEW = 20  # trainings after which the text compares the networks found
+_FEW = 20  # trainings after which methods are compared, and before which no trial ends
 # Methods whose trials take seconds, for they fit predictors or rank all networks: fewer of them by default.
 _SLOW = ("donna", "predictor", "rerank")
 
@@ -51,7 +51,8 @@ def run(
     trials
         Per method; by default 100, and 30 of those that take seconds each (10 and 4 if `quick`).
     budget
-        Networks trained in a trial; by default 150 or a quarter of the table, whichever is less (40 if `quick`).
+        Networks trained in a trial, at most all of the table; by default 150 or a quarter of the table, whichever is
+        less (40 if `quick`).
     methods
         Names of `archrank.search.list_searches`; by default all that the table allows.
     predictor
@@ -60,7 +61,8 @@ def run(
         "mean": methods are told the mean over a network's seeds; "seed0": the value of seed 0, as a user sees who
         trains once. They are judged by the mean in either case.
     until_top
-        End a trial when it has trained a network of the true top 0.1 %; its best value then stays.
+        End a trial when it has trained a network of the true top 0.1 %, but not before 20 trainings. Methods are then
+        compared after 20 trainings and curves end with the shortest trial of a method; else both go to the budget.
     n_jobs
         Trials at once, each in a process; -1 for one per core.
     store
@@ -69,7 +71,8 @@ def run(
     Returns
     -------
     Study
-        Tables ``methods``, ``curves``, ``trials``, ``tops`` and ``left_out``.
+        Tables ``methods``, ``reached`` (share of trials that trained a top, by networks trained), ``curves``,
+        ``trials``, ``tops`` and ``left_out``.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def run(
     target = bench.metric(metric)
     arena = Arena(bench, target, _told(told))
     names, left_out = _allowed(arena, methods, _QUICK if quick else None)
-    budget = budget or min(40 if quick else 150, max(1, len(arena.rows) // 4))
+    budget = min(budget or min(40 if quick else 150, max(1, len(arena.rows) // 4)), len(arena.rows))
     folder = None if store is None else Path(store)
     until = arena.top(0.001) if until_top else np.inf
     jobs = [
@@ -91,17 +94,19 @@ def run(
     ]
     found: list[Trial] = []
     running = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        delayed(run_trial)(arena, name, params, number, budget, until, folder) for name, params, number in jobs
+        delayed(run_trial)(arena, name, params, number, budget, until, _FEW, folder) for name, params, number in jobs
     )
     for trial in running:
         found.append(trial)
         if progress is not None:
             progress(len(found), len(jobs), f"{trial.method}, seed {trial.seed}")
     found.sort(key=lambda trial: (names.index(trial.method), trial.seed))
+    after = min(_FEW if until_top else budget, shortest(found))
     tables = {
-        "methods": methods_table(found, arena, budget),
-        "curves": curves(found, arena, budget),
-        "trials": trials_table(found, arena),
+        "methods": methods_table(found, arena, budget, after),
+        "reached": reached_table(found, arena, budget),
+        "curves": curves(found, arena),
+        "trials": trials_table(found, arena, after),
         "tops": tops_table(arena),
         "left_out": pd.DataFrame(left_out, columns=["method", "reason"]),
     }
@@ -113,7 +118,10 @@ def run(
         data=data_line(bench, target.name, f"methods are told {what}"),
         tables=tables,
         text=_text(tables, arena, budget),
-        figures={"curves": lambda figure: _draw(figure, tables["curves"], arena)},
+        figures={
+            "reached": lambda figure: _draw_reached(figure, tables["reached"]),
+            "curves": lambda figure: _draw_curves(figure, tables["curves"], arena),
+        },
     )
 
 
@@ -165,15 +173,14 @@ def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
             for row in ranked
         )
 
-    few = min(_FEW, budget)
-    early = tables["curves"].query("trained == @few").sort_values("regret_mean", kind="stable")
-    regrets = "; ".join(f"{row.method} {row.regret_mean:.3f}" for row in early.itertuples())
+    ranked = sorted(rows, key=lambda row: row["regret_mean"])
+    regrets = "; ".join(f"{row['method']} {row['regret_mean']:.3g}" for row in ranked)
     parts = [
         f"Networks trained until the first of the true top 0.1 % ({tops[0]} of {n:,}) was among them, "
         f"median and 5 % to 95 % of trials: {reached('top01')}.",
         f"The same for the top 1 % ({tops[1]} of {n:,}): {reached('top1')}.",
         f"Mean distance of the network that looks best to the truly best, in {arena.metric.name}{unit} after "
-        f"{few} trainings: {regrets}.",
+        f"{rows[0]['regret_after']} trainings, which all trials went through: {regrets}.",
     ]
     if len(left_out := tables["left_out"]):
         parts.append("Left out: " + "; ".join(f"{row.method} ({row.reason})" for row in left_out.itertuples()) + ".")
@@ -184,8 +191,19 @@ def _count(value: Any, budget: int) -> str:
     return f">{budget}" if np.isnan(value) else f"{value:g}"
 
 
-def _draw(figure: Figure, table: pd.DataFrame, arena: Arena) -> None:
-    """Distance to the best network by trainings: median and band from 5 % to 95 %."""
+def _draw_reached(figure: Figure, table: pd.DataFrame) -> None:
+    """Share of trials that trained one of the top 0.1 %, by trainings."""
+    axes = figure.add_subplot()
+    for name, part in table.groupby("method", sort=False):
+        axes.step(part["trained"], part["top01"], where="post", label=str(name))
+    axes.set(xlabel="networks trained", ylabel="trials that reached the top 0.1 %", ylim=(-0.02, 1.02))
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def _draw_curves(figure: Figure, table: pd.DataFrame, arena: Arena) -> None:
+    """Distance to the best network by trainings: median and band from 5 % to 95 %, as far as all trials went."""
     axes = figure.add_subplot()
     for name, part in table.groupby("method", sort=False):
         line = axes.plot(part["trained"], part["regret_median"], label=str(name))[0]

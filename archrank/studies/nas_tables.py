@@ -13,13 +13,20 @@ from archrank.studies.trials import Arena, Trial
 TOPS = {"top01": 0.001, "top1": 0.01}
 
 
-def methods_table(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame:
+def methods_table(found: list[Trial], arena: Arena, budget: int, after: int) -> pd.DataFrame:
     """One row per method.
 
     ``top01_median`` (of the trials), ``top01_p05`` and ``top01_p95`` count networks trained until one of the true top
     0.1 % was, at least the best network; NaN stands for more than the budget. ``top01_reached`` is the share of trials
-    that got there. ``top1...`` is the same for 1 %. ``regret...`` is the distance of the network that looks best at the
-    end to the truly best, in the metric's unit.
+    that got there. ``top1...`` is the same for 1 %. ``regret...`` is the distance of the network that looks best after
+    ``regret_after`` trainings to the truly best, in the metric's unit: all trials went as far. ``trained_median`` and
+    ``cpu_seconds_median`` tell how long trials went on; seconds of a trial that was kept are those of its search, which
+    may have gone on for longer.
+
+    Parameters
+    ----------
+    after
+        Trainings after which methods are compared, at most those of the shortest trial.
     """
     rows = []
     for method, trials in _by_method(found):
@@ -29,8 +36,11 @@ def methods_table(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame
             row[f"{name}_median"] = _within(np.median(until))
             row |= {f"{name}_p{q:02}": _within(_censored_quantile(until, q / 100)) for q in (5, 95)}
             row[f"{name}_reached"] = float(np.isfinite(until).mean())
-        regret = arena.scores.max() - np.array([trial.best(arena)[-1] for trial in trials])
-        row |= {"regret_mean": regret.mean()} | {f"regret_p{q:02}": np.quantile(regret, q / 100) for q in (5, 50, 95)}
+        regret = arena.scores.max() - np.array([trial.best(arena)[after - 1] for trial in trials])
+        row |= {"regret_after": after, "regret_mean": regret.mean()} | {
+            f"regret_p{q:02}": np.quantile(regret, q / 100) for q in (5, 50, 95)
+        }
+        row["trained_median"] = float(np.median([len(trial.trained) for trial in trials]))
         rows.append(row | {"cpu_seconds_median": float(np.median([trial.seconds for trial in trials]))})
     return pd.DataFrame(rows)
 
@@ -49,14 +59,31 @@ def tops_table(arena: Arena) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def curves(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame:
+def reached_table(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame:
+    """Share of trials that trained one of a top, by method and networks trained: columns as `TOPS`.
+
+    It is known up to the budget, for a trial ends early only when it has reached the top.
+    """
+    trained = np.arange(1, budget + 1)
+    parts = []
+    for method, trials in _by_method(found):
+        shares = {}
+        for name, share in TOPS.items():
+            until = np.array([trial.until(arena, arena.top(share)) for trial in trials])
+            shares[name] = (until[:, None] <= trained).mean(axis=0)
+        parts.append(pd.DataFrame({"method": method, "trained": trained, **shares}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def curves(found: list[Trial], arena: Arena) -> pd.DataFrame:
     """Best value and its distance to the best of the table by networks trained: median and 5 % to 95 % of trials.
 
-    A trial that ended early keeps its last value.
+    Curves of a method go as far as its shortest trial, so that every point is of all its trials.
     """
     parts = []
     for method, trials in _by_method(found):
-        best = np.stack([_extended(trial.best(arena), budget) for trial in trials])
+        length = shortest(trials)
+        best = np.stack([trial.best(arena)[:length] for trial in trials])
         low, middle, high = np.quantile(best, [0.05, 0.5, 0.95], axis=0)
         regret, sign = arena.scores.max(), arena.metric.sign
         columns = {
@@ -68,26 +95,28 @@ def curves(found: list[Trial], arena: Arena, budget: int) -> pd.DataFrame:
             "regret_p05": regret - high,
             "regret_p95": regret - low,
         }
-        parts.append(pd.DataFrame({"method": method, "trained": np.arange(1, budget + 1), **columns}))
+        parts.append(pd.DataFrame({"method": method, "trained": np.arange(1, length + 1), **columns}))
     return pd.concat(parts, ignore_index=True)
 
 
-def trials_table(found: list[Trial], arena: Arena) -> pd.DataFrame:
-    """One row per trial; NaN where a top was not reached."""
+def trials_table(found: list[Trial], arena: Arena, after: int) -> pd.DataFrame:
+    """One row per trial; NaN where a top was not reached, ``best`` is that after ``best_after`` trainings."""
     rows = []
     for trial in found:
         row = {"method": trial.method, "seed": trial.seed, "trained": len(trial.trained)}
         row |= {name: _within(trial.until(arena, arena.top(share))) for name, share in TOPS.items()}
-        rows.append(row | {"best": arena.metric.sign * trial.best(arena)[-1], "cpu_seconds": trial.seconds})
+        best = arena.metric.sign * trial.best(arena)[after - 1]
+        rows.append(row | {"best": best, "best_after": after, "cpu_seconds": trial.seconds})
     return pd.DataFrame(rows)
+
+
+def shortest(found: list[Trial]) -> int:
+    """Networks that every trial trained."""
+    return min(len(trial.trained) for trial in found)
 
 
 def _by_method(found: list[Trial]) -> list[tuple[str, list[Trial]]]:
     return [(method, list(trials)) for method, trials in groupby(found, key=lambda trial: trial.method)]
-
-
-def _extended(best: Floats, length: int) -> Floats:
-    return np.concatenate([best, np.full(length - len(best), best[-1])])
 
 
 def _censored_quantile(values: Floats, q: float) -> float:

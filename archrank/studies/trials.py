@@ -123,6 +123,7 @@ def run_trial(
     seed: int,
     budget: int,
     until: float = np.inf,
+    at_least: int = 1,
     store: Path | None = None,
 ) -> Trial:
     """Search once, or read the trial from `store`.
@@ -136,24 +137,26 @@ def run_trial(
     budget
         Networks to train.
     until
-        A trial ends with the first network of this score.
+        A trial ends when it has trained a network of this score.
+    at_least
+        Networks that it trains before it ends so.
     store
         Folder of finished trials, for any budget: a longer one is cut, a shorter one made anew. It knows the version
         of archrank, what methods see of the table, and the parameters; empty it after changing the code of a method.
     """
     file = None if store is None else store / _key(arena, method, params) / f"{seed:04d}.json"
     found = None if file is None else _read(file)
-    if found is None or not _enough(found, arena, method, seed, budget, until):
-        found = _search(arena, method, params, seed, budget, until)
+    if found is None or not _enough(found, arena, budget, until, at_least):
+        found = _search(arena, method, params, seed, budget, until, at_least)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with new_file(file) as part:
                 part.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    return _cut(Trial(method, seed, tuple(found["trained"]), found["seconds"]), arena, budget, until)
+    return _cut(Trial(method, seed, tuple(found["trained"]), found["seconds"]), arena, budget, until, at_least)
 
 
 def _search(
-    arena: Arena, method: str, params: Mapping[str, Any], seed: int, budget: int, until: float
+    arena: Arena, method: str, params: Mapping[str, Any], seed: int, budget: int, until: float, at_least: int
 ) -> dict[str, Any]:
     bench, started = arena.bench, time.process_time()
     pool = bench.codes[arena.rows]
@@ -167,19 +170,20 @@ def _search(
         if len(history) == len(trained):
             break  # every network was asked for
         trained.append(int(position[bench.lookup(history.codes[-1:])[0]]))
-        if arena.scores[trained[-1]] >= until:
+        if len(trained) >= at_least and arena.scores[trained].max() >= until:
             break
     ended = len(trained) == len(arena.rows)
     return {"trained": trained, "exhausted": ended, "seconds": time.process_time() - started}
 
 
-def _enough(found: dict[str, Any], arena: Arena, method: str, seed: int, budget: int, until: float) -> bool:
-    trial = Trial(method, seed, tuple(found["trained"]), found["seconds"])
-    return len(trial.trained) >= budget or found["exhausted"] or np.isfinite(trial.until(arena, until))
+def _enough(found: dict[str, Any], arena: Arena, budget: int, until: float, at_least: int) -> bool:
+    trained = found["trained"]
+    ended = len(trained) >= at_least and arena.scores[trained].max() >= until
+    return bool(len(trained) >= budget or found["exhausted"] or ended)
 
 
-def _cut(trial: Trial, arena: Arena, budget: int, until: float) -> Trial:
-    end = int(min(budget, trial.until(arena, until), len(trial.trained)))
+def _cut(trial: Trial, arena: Arena, budget: int, until: float, at_least: int) -> Trial:
+    end = int(min(budget, max(at_least, trial.until(arena, until)), len(trial.trained)))
     return Trial(trial.method, trial.seed, trial.trained[:end], trial.seconds)
 
 
