@@ -221,12 +221,17 @@ def test_our_own_faults_are_not_hidden(run, folder, monkeypatch):
 
 
 def test_ctrl_c_and_closed_pipes(folder, tmp_path):
-    command = [sys.executable, "-c", "from archrank.cli import main; main()"]
+    # A shell starts background jobs with Ctrl-C ignored, and the tests may run in one.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heard}; from archrank.cli import main; main()"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*command, "report", folder, "--predictors", "gbdt", "--trials", "5000"], **quiet) as process:
         time.sleep(4)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (130, b"", b"")
     subprocess.run([*command, "fit", folder, "--predictor", "hant", "--out", tmp_path / "m"], check=True, **quiet)
     reader, writer = os.pipe()
