@@ -73,7 +73,9 @@ def member(regressor: BaseEstimator) -> Pipeline:
 def test_noise_gets_little_weight() -> None:
     members = [("good", make_predictor("donna:cost", SPACE)), ("noise", member(Noise()))]
     y = quality(CODES)
-    good, noise = EnsembleRegressor(members=members, weighting="stacked").fit(CODES[:80], y[:80]).weights_
+    good, noise = (
+        EnsembleRegressor(members=members, weighting="stacked", random_state=0).fit(CODES[:80], y[:80]).weights_
+    )
     assert 0.7 < good < 1.2
     assert 0 <= noise < 0.15
     np.testing.assert_array_equal(EnsembleRegressor(members=members).fit(CODES[:80], y[:80]).weights_, [0.5, 0.5])
@@ -83,7 +85,7 @@ def test_weights_by_hand() -> None:
     """With members that need no training, and so predict the same in every fold."""
     y = quality(CODES[:60])
     members = [("a", member(Oracle(noise=0.3, claims=1.0))), ("b", member(Oracle(noise=0.5, claims=1.0, luck=8)))]
-    model = EnsembleRegressor(members=members, weighting="stacked", shrinkage=20.0).fit(CODES[:60], y)
+    model = EnsembleRegressor(members=members, weighting="stacked", random_state=0, shrinkage=20.0).fit(CODES[:60], y)
     M = np.stack([(m["regressor"].predict(CODES[:60]) - y.mean()) / y.std() for _, m in members])
     z = (y - y.mean()) / y.std()
     prior = 1 / ((M - z) ** 2).mean(axis=1)
@@ -121,7 +123,9 @@ def test_stacking_is_no_worse_than_equal_weights() -> None:
 def test_weights_are_never_negative() -> None:
     """Of two members that err alike least squares without a bound would take one less the other."""
     members = [("a", member(Oracle(noise=1.0, claims=1.0))), ("b", member(Oracle(noise=2.0, claims=1.0)))]
-    model = EnsembleRegressor(members=members, weighting="stacked", shrinkage=0.1).fit(CODES, quality(CODES))
+    model = EnsembleRegressor(members=members, weighting="stacked", random_state=0, shrinkage=0.1).fit(
+        CODES, quality(CODES)
+    )
     assert (model.weights_ >= 0).all()
     assert model.weights_[1] == 0
 
@@ -136,7 +140,7 @@ def test_where_all_members_fail_there_is_an_order_still() -> None:
 
     members = [("a", member(Contrary())), ("b", member(Contrary(noise=0.1)))]
     members = [(label, m.set_params(regressor__claims=1.0)) for label, m in members]
-    model = EnsembleRegressor(members=members, weighting="stacked").fit(CODES, y)
+    model = EnsembleRegressor(members=members, weighting="stacked", random_state=0).fit(CODES, y)
     assert model.weights_.sum() == pytest.approx(1)
     assert np.ptp(model.predict(CODES)) > 0
     assert model.stretch_ > 1
@@ -146,7 +150,7 @@ def test_few_networks_weigh_equally() -> None:
     y = quality(CODES)
     members = [("good", make_predictor("donna:cost", SPACE)), ("noise", member(Noise()))]
     for codes, targets in ((CODES[:4], y[:4]), (CODES[[0, 0, 1, 1, 2, 3]], y[:6]), (CODES[:9], np.full(9, 5.0))):
-        model = EnsembleRegressor(members=members, weighting="stacked").fit(codes, targets)
+        model = EnsembleRegressor(members=members, weighting="stacked", random_state=0).fit(codes, targets)
         np.testing.assert_array_equal(model.weights_, [0.5, 0.5])
         assert model.stretch_ == 1
 
@@ -165,7 +169,9 @@ def test_repeated_networks_share_a_fold() -> None:
 
     members = [("memory", member(Memory())), ("cost", make_predictor("donna:cost", SPACE))]
     twice = np.repeat(CODES[:40], 2, axis=0)
-    memory, cost = EnsembleRegressor(members=members, weighting="stacked").fit(twice, quality(twice)).weights_
+    memory, cost = (
+        EnsembleRegressor(members=members, weighting="stacked", random_state=0).fit(twice, quality(twice)).weights_
+    )
     assert memory < 0.3 < cost
 
 
@@ -177,7 +183,9 @@ def test_deviations_are_stretched_to_the_errors(claims: float) -> None:
     """Members that promise too much, and too little."""
     y = quality(CODES) + np.random.default_rng(1).normal(size=300)
     members = [("a", member(Oracle(claims=claims)))]
-    model = EnsembleRegressor(members=members, weighting="stacked", shrinkage=1.0).fit(CODES[:150], y[:150])
+    model = EnsembleRegressor(members=members, weighting="stacked", random_state=0, shrinkage=1.0).fit(
+        CODES[:150], y[:150]
+    )
     lo, hi = model.predict_interval(CODES[150:], 0.9)
     assert 0.85 < np.mean((lo <= y[150:]) & (y[150:] <= hi)) < 0.95
     assert (model.stretch_ > 1) == (claims < 1)
@@ -231,7 +239,7 @@ def test_an_ensemble_of_one_ranks_like_its_member(metric: str) -> None:
     smallest = np.abs(y[bad] - best).min()
     assert np.mean(np.abs(alone.predict(CODES) - best) < smallest / 2) > 0.1
     for weighting in ("equal", "stacked"):
-        model = EnsembleRegressor(members=[("only", only)], weighting=weighting, best_value=best).fit(
+        model = EnsembleRegressor(members=[("only", only)], weighting=weighting, best_value=best, random_state=0).fit(
             CODES[bad], y[bad]
         )
         np.testing.assert_array_equal(rankdata(model.predict(CODES)), rankdata(alone.predict(CODES)))
@@ -244,7 +252,7 @@ def test_an_ensemble_of_one_ranks_like_its_member(metric: str) -> None:
 def test_a_member_of_no_weight_does_not_widen_deviations() -> None:
     y = quality(CODES)
     members = [("sure", member(Oracle(claims=0.5))), ("lost", member(Oracle(noise=9.0, claims=50.0)))]
-    model = EnsembleRegressor(members=members, weighting="stacked", shrinkage=1e-6).fit(CODES, y)
+    model = EnsembleRegressor(members=members, weighting="stacked", random_state=0, shrinkage=1e-6).fit(CODES, y)
     assert model.weights_[1] < 0.01
     lo, hi = model.predict_interval(CODES, 0.9)
     np.testing.assert_allclose(model.stretch_ * 0.5, (hi - lo) / 2 / 1.6449, rtol=0.5)
