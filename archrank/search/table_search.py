@@ -174,7 +174,8 @@ def search_table(
     target, values = bench.metric(metric), bench.values(metric)
     there = np.isfinite(values) & within(bench, limits or {})
     if not 1 <= budget <= there.sum():
-        raise ValueError(f"a budget of {budget} networks does not suit: there are {there.sum()} to search among")
+        among = f" with {', '.join(f'{name} <= {most:g}' for name, most in limits.items())}" if limits else ""
+        raise ValueError(f"a budget of {budget} networks does not suit: there are {there.sum()} to search among{among}")
     pool, objective = bench.codes[there], table_objective(bench, metric)
     histories = []
     for t in range(trials):
