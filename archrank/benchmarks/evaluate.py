@@ -127,20 +127,20 @@ def compare(
     rows: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
     reliability: list[pd.DataFrame] = []
+    splits = {(n, trial): _Split.of(codes, y, n, seed + trial) for n in sizes for trial in range(trials)}
     fits = list(itertools.product(contestants, sizes, range(trials)))
-    splits = [_Split.of(codes, y, n, seed + trial) for _, n, trial in fits]
     results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_run)(contestant, split, seed + trial, target, n == sizes[-1])
-        for (contestant, n, trial), split in zip(fits, splits, strict=True)
+        delayed(_run)(contestant, splits[n, trial], seed + trial, target, n == sizes[-1])
+        for contestant, n, trial in fits
     )
-    for (contestant, n, trial), split in zip(fits, splits, strict=True):
+    for contestant, n, trial in fits:
         if progress is not None:
             progress(len(rows), len(fits), f"{contestant.label}, {n} networks, trial {trial + 1}")
         row, predicted, shares = next(results)
         about = {"predictor": contestant.label, "encoding": contestant.encoding, "n_train": n, "trial": trial}
         rows.append(about | row)
         if predicted is not None and trial == 0 and n == sizes[-1]:
-            pair = {"predictor": contestant.label, "true": y[split.test], "predicted": predicted}
+            pair = {"predictor": contestant.label, "true": splits[n, trial].true, "predicted": predicted}
             predictions.append(pd.DataFrame(pair))
         if shares:
             observed = {"trial": trial, "coverage": calibration.LEVELS, "observed": shares}
@@ -211,16 +211,19 @@ def _named(name: str, table: GroundTruth, metric: Metric, seed: int) -> _Contest
 
 @dataclass(frozen=True)
 class _Split:
+    """What a fit and its judging take: copies, so that neither memory nor other processes hold the table for each."""
+
     codes: Codes
     y: NDArray[np.float64]
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
+    test: Codes
+    true: NDArray[np.float64]
 
     @classmethod
     def of(cls, codes: Codes, y: NDArray[np.float64], n: int, seed: int) -> Self:
         """The first `n` networks of a permutation train, the last ones test."""
         order = permutation(len(y), seed)
-        return cls(codes, y, order[:n], order[len(y) - n_test(len(y)) :])
+        train, test = order[:n], order[len(y) - n_test(len(y)) :]
+        return cls(codes[train], y[train], codes[test], y[test])
 
 
 def _run(
@@ -229,11 +232,11 @@ def _run(
     """One row, the predictions on the test networks if there are any, and the coverage at each level on request."""
     row: dict[str, Any] = {"status": "ok", **dict.fromkeys((*SCORES, *calibration.SCORES), np.nan)}
     row |= {"fit_seconds": np.nan, "predict_seconds": np.nan, "error": ""}
-    codes, true = split.codes[split.test], split.y[split.test]
+    codes, true = split.test, split.true
     try:
         model = contestant.factory(seed)
         start = time.perf_counter()
-        model.fit(split.codes[split.train], split.y[split.train])
+        model.fit(split.codes, split.y)
         fitted = time.perf_counter()
         predicted = np.asarray(model.predict(codes), dtype=np.float64)
         done = time.perf_counter()
