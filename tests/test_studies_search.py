@@ -217,7 +217,7 @@ def test_failed_trainings_are_counted_and_not_learnt_from(teachers):
     trace = blockwise_search(Failing(teachers, "score", np.arange(100), trained), untrained, 2, 50)
     assert np.isnan(trace.values).sum() == 10
     assert np.isfinite(trace.winner()[1])
-    assert np.isfinite(trace.best_so_far()[-1])
+    assert np.isfinite(trace.best[-1])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archrank.ground_truth import Metric
+from archrank.search.run import History
 from archrank.spaces import Codes, MacroSpace
 
 Floats = NDArray[np.float64]
@@ -43,22 +44,15 @@ class Workshop(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
-    """What a search trained, in order: codes ``(n, n_stages)``, values ``(n,)``, and the teacher of each."""
+class Trace(History):
+    """What a search trained, in order, and the teacher of each network: "" without one."""
 
-    metric: Metric
-    codes: Codes
-    values: Floats
-    teachers: tuple[str, ...]
+    teachers: tuple[str, ...] = ()
 
     @property
     def passes(self) -> int:
         """Block distillations that were paid for: one for each teacher, none for a search without."""
         return len(set(self.teachers) - {""})
-
-    def best_so_far(self) -> Floats:
-        """Best value after each training, ``(n,)``; NaN before any succeeded."""
-        return np.asarray(self.metric.sign * np.fmax.accumulate(self.metric.sign * self.values))
 
     def winner(self) -> tuple[Codes, float]:
         """The best network and its value.
@@ -69,7 +63,7 @@ class Trace:
             Where every training failed.
         """
         if not np.isfinite(self.values).any():
-            raise ValueError(f"all {len(self.values)} trainings of the search failed, expected some to succeed")
+            raise ValueError(f"all {len(self)} trainings of the search failed, expected some to succeed")
         at = int(np.nanargmax(self.metric.sign * self.values))
         return self.codes[at], float(self.values[at])
 
@@ -81,19 +75,19 @@ def blockwise_search(workshop: Workshop, teacher: str, rounds: int, per_round: i
     """
     metric, candidates = workshop.metric, workshop.candidates
     new = np.ones(len(candidates), dtype=bool)
-    trace = Trace(metric, candidates[:0], np.empty(0), ())
+    trace = Trace(candidates[:0], np.empty(0), metric)
     for number in range(rounds):
         if number:
             teacher = workshop.next_teacher(*trace.winner(), teacher)
-        goal = min(len(trace.values) + per_round, len(candidates))
-        while len(trace.values) < goal:
+        goal = min(len(trace) + per_round, len(candidates))
+        while len(trace) < goal:
             there = np.isfinite(trace.values)
             name = "donna" if there.sum() >= BATCH else "hant"
             model = workshop.predictor(name, teacher)
             if name == "donna":
                 model.fit(trace.codes[there], trace.values[there])
             score = np.where(new, metric.sign * model.predict(candidates), -np.inf)
-            chosen = np.argsort(-score, kind="stable")[: min(BATCH, goal - len(trace.values))]
+            chosen = np.argsort(-score, kind="stable")[: min(BATCH, goal - len(trace))]
             new[chosen] = False
             trace = _longer(trace, candidates[chosen], workshop.train(candidates[chosen]), teacher)
     return trace
@@ -102,7 +96,7 @@ def blockwise_search(workshop: Workshop, teacher: str, rounds: int, per_round: i
 def random_search(workshop: Workshop, n: int, seed: int) -> Trace:
     """Train `n` random candidates."""
     chosen = workshop.candidates[np.random.default_rng(seed).permutation(len(workshop.candidates))[:n]]
-    return Trace(workshop.metric, chosen, workshop.train(chosen), ("",) * len(chosen))
+    return Trace(chosen, workshop.train(chosen), workshop.metric, teachers=("",) * len(chosen))
 
 
 def pass_in_networks(space: MacroSpace, recipe: Any) -> float:
@@ -121,8 +115,8 @@ def pass_in_networks(space: MacroSpace, recipe: Any) -> float:
 
 def _longer(trace: Trace, codes: Codes, values: Floats, teacher: str) -> Trace:
     return Trace(
-        trace.metric,
         np.concatenate([trace.codes, codes]),
         np.concatenate([trace.values, values]),
-        trace.teachers + (teacher,) * len(codes),
+        trace.metric,
+        teachers=trace.teachers + (teacher,) * len(codes),
     )

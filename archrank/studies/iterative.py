@@ -142,14 +142,14 @@ def _searches(workshop: Workshop, untrained: str, rounds: int, per_round: int, w
     iterative = blockwise_search(workshop, untrained, rounds, per_round)
     return {
         ITERATIVE: iterative,
-        ONE_SHOT: blockwise_search(workshop, untrained, 1, len(iterative.values)),
+        ONE_SHOT: blockwise_search(workshop, untrained, 1, len(iterative)),
         SAME_COST: blockwise_search(workshop, untrained, 1, _affordable(iterative, worth, passes=1)),
     }
 
 
 def _affordable(trace: Trace, worth: float, passes: int) -> int:
     """Networks that can be trained at the cost of a search by one that distils `passes` times."""
-    return len(trace.values) + int((trace.passes - passes) * worth)
+    return len(trace) + int((trace.passes - passes) * worth)
 
 
 def _text(tables: dict[str, pd.DataFrame], target: Metric, worth: float, regret: bool) -> str:

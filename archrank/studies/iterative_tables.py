@@ -35,7 +35,7 @@ def summary(found: Found, tops: Floats, target: Metric, worth: float) -> pd.Data
         regret = target.sign * (tops - best)
         # A search that did not meet the best candidate counts as one that takes longer than all others.
         until = [_until(trace, top) for trace, top in zip(traces, tops, strict=True)]
-        trained, passes = (np.median([f(t) for t in traces]) for f in (lambda t: len(t.values), lambda t: t.passes))
+        trained, passes = (np.median([f(t) for t in traces]) for f in (lambda t: len(t), lambda t: t.passes))
         rows.append(
             {
                 "search": name,
@@ -83,17 +83,17 @@ def differences(found: Found, target: Metric, seed: int) -> pd.DataFrame:
 
 
 def _way(mine: Trace, other: Trace) -> float:
-    n = min(len(mine.values), len(other.values))
-    return float(np.nanmean(mine.best_so_far()[:n] - other.best_so_far()[:n]))
+    n = min(len(mine), len(other))
+    return float(np.nanmean(mine.best[:n] - other.best[:n]))
 
 
 def rounds_table(found: Found, per_round: int) -> pd.DataFrame:
     """Share of the trials in which a teacher taught in a round, and the mean best value after it."""
     rows = [
-        {"round": start // per_round + 1, "teacher": trace.teachers[start], "best": trace.best_so_far()[end - 1]}
+        {"round": start // per_round + 1, "teacher": trace.teachers[start], "best": trace.best[end - 1]}
         for trace in (searches[ITERATIVE] for searches in found)
-        for start in range(0, len(trace.values), per_round)
-        for end in [min(start + per_round, len(trace.values))]
+        for start in range(0, len(trace), per_round)
+        for end in [min(start + per_round, len(trace))]
     ]
     grouped = pd.DataFrame(rows).groupby(["round", "teacher"], sort=True)["best"]
     table = grouped.agg(trials="size", best_mean="mean").reset_index()
@@ -106,8 +106,8 @@ def curves(found: Found, tops: Floats, target: Metric) -> pd.DataFrame:
     parts = []
     for name in found[0]:
         traces = [searches[name] for searches in found]
-        length = min(len(trace.values) for trace in traces)
-        best = np.stack([trace.best_so_far()[:length] for trace in traces])
+        length = min(len(trace) for trace in traces)
+        best = np.stack([trace.best[:length] for trace in traces])
         shown = pd.DataFrame(target.sign * (tops[:, None] - best) if np.isfinite(tops).all() else best)
         columns = {"mean": shown.mean()} | {f"p{q:02}": shown.quantile(q / 100) for q in (5, 50, 95)}
         parts.append(pd.DataFrame({"search": name, "trained": np.arange(1, length + 1), **columns}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,7 @@ from archrank.ground_truth import GroundTruth, TableError
 from archrank.spaces import Codes
 from archrank.studies.blockwise_rounds import Floats
 from archrank.studies.needs import need_signatures
-
-_NAME = re.compile(r"(?P<untrained>untrained-)?(?P<code>\d+(-\d+)*)-s\d+")
+from archrank.studies.sums import describe_teachers
 
 
 class TableWorkshop:
@@ -66,14 +64,11 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
     TableError
         If the table has no signatures of an untrained teacher, or of no trained teacher that it has a value of.
     """
-    untrained, trained = [], {}
     names = need_signatures(bench, "iterative").teachers
-    for name in names:
-        found = _NAME.fullmatch(name)
-        if found is not None and found["untrained"]:
-            untrained.append(name)
-        elif found is not None and np.isfinite(value := _reached(bench, metric, found["code"])):
-            trained[name] = value
+    known = describe_teachers(bench, names, metric).set_index("teacher")
+    training, own = known["training"].to_dict(), known["own"].to_dict()
+    untrained = [name for name in names if training[name] == "untrained"]
+    trained = {name: float(own[name]) for name in names if training[name] == "trained"}
     make = "make them with `archrank distill RECIPE --data IMAGES --teacher {} --out store`, then `archrank merge`"
     for found_any, what, command in (
         (untrained, "an untrained teacher", "untrained:ARCH"),
@@ -87,18 +82,12 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
     return untrained[0], trained
 
 
-def _reached(bench: GroundTruth, metric: str, key: str) -> float:
-    """Value of the network of this key, NaN where the table does not hold it."""
-    at = np.flatnonzero(bench.space.keys(bench.codes) == key)
-    return float(bench.values(metric)[at[0]]) if len(at) else np.nan
-
-
 def teacher_table(untrained: str, trained: dict[str, float], bench: GroundTruth, metric: str) -> pd.DataFrame:
     """Teachers with the value that their architecture reaches when trained, and the share of networks below it."""
     target, values = bench.metric(metric), bench.values(metric)
     values = values[np.isfinite(values)]
-    code = untrained.removeprefix("untrained-").rpartition("-s")[0]
-    rows = [{"teacher": untrained, "trained": False, "value": _reached(bench, metric, code)}]
+    start = float(describe_teachers(bench, [untrained], metric)["own"].iloc[0])
+    rows = [{"teacher": untrained, "trained": False, "value": start}]
     ordered = sorted(trained.items(), key=lambda item: target.sign * item[1])
     table = pd.DataFrame(rows + [{"teacher": name, "trained": True, "value": value} for name, value in ordered])
     worse = (target.sign * values[None] < target.sign * table["value"].to_numpy()[:, None]).mean(axis=1)

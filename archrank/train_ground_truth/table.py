@@ -17,7 +17,7 @@ from archrank.spaces import BloxSpace
 from archrank.train_ground_truth.latency_tables import latency_rows
 from archrank.train_ground_truth.proxies import PROXY_METRICS, proxy_rows
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.store import Store, StoreError
+from archrank.train_ground_truth.store import Store, StoreError, record_key
 
 Record = Mapping[str, Any]
 _PERCENT, _POSITIVE = (0.0, 100.0), (0.0, None)
@@ -156,7 +156,7 @@ def _signatures(
     training the store does not hold, untrained ones among them, come last.
     """
     accuracy = {
-        f"{'-'.join(map(str, r['code']))}-s{r['seed']}": max(r["metrics"]["val_acc"])
+        record_key(r["code"], r["seed"]).removeprefix("normal-"): max(r["metrics"]["val_acc"])
         for r in networks
         if r["variant"] == "normal" and r["status"] == "ok"
     }
