@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from tiny import TINY, make_pictures
 
+from archrank.cli import main
 from archrank.ground_truth import GroundTruth, Metric, Signatures
 from archrank.spaces import MacroSpace
 
@@ -122,3 +124,17 @@ def store(recipe, pictures, tmp_path):
 def log(tmp_path):
     """Name of a file in which jobs note what they did."""
     return str(tmp_path / "log")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["archrank", *map(str, args)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return call

@@ -15,20 +15,6 @@ from archrank.cli import main
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["archrank", *map(str, args)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return call
-
-
-@pytest.fixture
 def folder(toy, tmp_path):
     return toy.save(tmp_path / "toy")
 

@@ -6,7 +6,6 @@ import hashlib
 import http.server
 import json
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,6 @@ import archrank
 from archrank._download import DownloadError, cache_folder, download
 from archrank.benchmarks import fetch as fetching
 from archrank.benchmarks.fetch import SOURCES
-from archrank.cli import main
 from archrank.ground_truth import TableError
 
 RECORD = {"test_acc": [90.0, 91.0, 92.5], "params": 5, "flops": 7}
@@ -222,18 +220,6 @@ def source(server, monkeypatch, tmp_path):
     url = server.url.replace("table", "nas-bench-macro_cifar10")
     monkeypatch.setitem(SOURCES, "nas-bench-macro", fetching.Source(url, CHECKSUM.removeprefix("sha256:")))
     return server
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["archrank", *map(str, args)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return call
 
 
 def test_fetch_then_report_by_name(source, run):

@@ -1,30 +1,14 @@
 """Searches played on tables, in Python and by `archrank search`."""
 
 import json
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from archrank.cli import main
 from archrank.ground_truth import GroundTruth, Metric
 from archrank.search.table_search import search_table, within
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["archrank", *map(str, args)])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capsys.readouterr()
-        return exit_.value.code, out, err
-
-    return call
 
 
 @pytest.fixture
