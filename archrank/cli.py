@@ -146,13 +146,17 @@ def fit(
     from archrank.benchmarks.models import fit_model
 
     table = _load(benchmark, space)
+    before = out.exists()
     result = fit_model(table, predictor, out, n_train=n_train, metric=metric, seed=seed, conformal=conformal)
     if as_json:
         emit(result)
         return
     tau = result["kendall_tau"]
     judged = "no network is left to test it" if tau is None else f"tau {tau:.3f} on {result['n_test']} others"
-    show(f"{predictor} fitted to {result['metric']} of {result['n_train']} networks; {judged}. Saved in {out}.")
+    show(
+        f"{predictor} fitted to {result['metric']} of {result['n_train']} networks; {judged}. "
+        f"Saved in {out}{', in place of the model that was there' if before else ''}."
+    )
 
 
 @app.command()

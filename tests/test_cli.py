@@ -109,7 +109,10 @@ def test_fit_and_predict(run, folder, toy, tmp_path):
     np.testing.assert_allclose(predicted.acc, loaded.predict(toy.codes[:4]), rtol=1e-9)
     code, out, _ = run("predict", model, "--archs", tmp_path / "a.csv")
     assert out.splitlines()[0] == "stage_0,stage_1,stage_2,acc"
-    assert "Saved in" in run("fit", folder, "--predictor", "hant", "--metric", "loss", "--out", tmp_path / "m2")[1]
+    again = ("fit", folder, "--predictor", "hant", "--metric", "loss", "--out", tmp_path / "m2")
+    first, second = run(*again)[1], run(*again)[1]
+    assert "in place of the model that was there" in " ".join(second.split())
+    assert "in place of" not in first
     best = json.loads(run("predict", tmp_path / "m2", "--all", "--top", 2, "--json")[1])["predictions"]
     assert best[0]["loss"] <= best[1]["loss"]
 

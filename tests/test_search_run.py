@@ -93,7 +93,7 @@ def test_clear_errors_of_make_search(toy):
         make_search("randomly", toy)
     with pytest.raises(ValueError, match="search 'random' has no parameter 'population'; there are metric, pool, seed"):
         make_search("random", toy, population=3)
-    with pytest.raises(ValueError, match="search 'random' has no parameter 'predictor'"):
+    with pytest.raises(ValueError, match="search 'random' is guided by no predictor"):
         make_search("random", toy, predictor="gp")
     with pytest.raises(ValueError, match="unknown pool 'tabel'"):
         make_search("random", toy, pool="tabel")

@@ -115,7 +115,7 @@ def test_costs_may_stand_in_the_table():
 
 
 def test_what_macro_vs_cell_cannot_do_is_said():
-    with pytest.raises(TableError, match="offer different blocks"):
+    with pytest.raises(TableError, match=r"stage 1 and stage 0 of space .* offer different blocks"):
         macro_vs_cell.run(table(MacroSpace.from_blocks([["a", "b"], ["a", "c"]]), same))
     with pytest.raises(TableError, match="neither params nor flops"):
         macro_vs_cell.run(table(MacroSpace.from_blocks([["a", "b"]] * 2), same))
@@ -188,6 +188,10 @@ def test_iterative_search_gains_where_only_trained_teachers_tell_something():
     rows = study.tables["differences"].set_index("against")
     assert rows.loc["one-shot", "gain_low"] > 0
     assert rows.loc["one-shot, best teacher", "gain_high"] <= 0
+    verdict = study.text.partition("At the end it is shown to be ")[2].partition(".")[0]
+    better = verdict.partition("better than ")[2].partition(", worse than")[0].partition(", neither")[0]
+    assert "'one-shot'" in better
+    assert "'one-shot, best teacher'" not in better
     taught_by = study.tables["rounds"]
     assert taught_by.loc[taught_by["round"] == 1, ["teacher", "share"]].values.tolist() == [["untrained-0-0-s0", 1.0]]
 
@@ -200,6 +204,7 @@ def test_the_head_start_of_the_untrained_teacher_is_told(teachers):
     assert found.loc["untrained-0-0-s0", ["trained", "value"]].tolist() == [False, start]
     assert found.loc["untrained-0-0-s0", "better_than"] == pytest.approx((values < start).mean())
     assert f"is better than {(values < start).mean():.0%} of the table" in study.text
+    assert "With 1 trials nothing is shown" in study.text
 
 
 def test_rounds_of_a_search_train_no_network_twice(teachers):
@@ -255,6 +260,8 @@ def test_iterative_search_trains_for_real_and_goes_on_where_it_was(pictures, tmp
 def test_training_for_real_asks_for_images_and_a_store(pictures):
     with pytest.raises(ValueError, match="--data PATH"):
         iterative.run(None, train="blox-mini")
+    with pytest.raises(ValueError, match="--store here means something with --train RECIPE alone"):
+        iterative.run(None, store="here")
     with pytest.raises(ValueError, match="--store DIR"):
         iterative.run(None, train="blox-mini", data=pictures)
 

@@ -31,3 +31,22 @@ def latency_columns(table: GroundTruth) -> dict[str, str]:
                 )
             columns[device] = name
     return columns
+
+
+def latency_column(table: GroundTruth, device: str | None = None) -> str:
+    """Column of a device's latency; `device` may be left out where the table has one.
+
+    Raises
+    ------
+    TableError
+        If the table has none of that device, or several and `device` is left out.
+    """
+    columns = latency_columns(table)
+    if not columns:
+        raise TableError(f"table {table.name!r} has no latency; measure it with `archrank latency`, or choose another")
+    if device is None and len(columns) == 1:
+        return next(iter(columns.values()))
+    if device not in columns:
+        problem = "has latencies of several devices" if device is None else f"has no latency of device {device!r}"
+        raise TableError(f"table {table.name!r} {problem}; name one of {', '.join(columns)}")
+    return columns[device]

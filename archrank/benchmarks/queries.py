@@ -12,8 +12,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from archrank.benchmarks.answers import Answer, Answers, Seed
-from archrank.benchmarks.latencies import latency_columns
-from archrank.ground_truth import TableError
+from archrank.benchmarks.latencies import latency_column, latency_columns
 from archrank.spaces import BloxSpace
 
 
@@ -171,13 +170,8 @@ class Queries(Answers):
         self, codes: ArrayLike, device: str | None = None, seed: Seed = "mean", variant: str = "normal"
     ) -> Answer:
         """Latency on a device of `devices`, in the table's unit; `device` may be left out where there is one."""
-        devices = self.devices
-        if device is None and len(devices) == 1:
-            device = next(iter(devices))
-        if device not in devices:
-            there = f"it has those of {', '.join(devices)}" if devices else "it has none"
-            raise TableError(f"table {self.bench.name!r} has no latency of device {device!r}; {there}")
-        return self._pick(self._answer(devices[device], None, None, self._seed(seed), variant), codes)
+        column = latency_column(self.bench, device)
+        return self._pick(self._answer(column, None, None, self._seed(seed), variant), codes)
 
     # -- everything -----------------------------------------------------------------------------
 

@@ -97,6 +97,13 @@ def make_search(
     factory = _SEARCHES.find(name).load()
     known = [p for p in inspect.signature(factory).parameters if p != "space"]
     if predictor is not None:
+        if "predictor" not in known:
+            guided = [
+                other
+                for other in list_searches()
+                if "predictor" in inspect.signature(_SEARCHES.find(other).load()).parameters
+            ]
+            raise ValueError(f"search {name!r} is guided by no predictor; those that are: {', '.join(guided)}")
         params["predictor"] = predictor
     if unknown := sorted(set(params) - set(known)):
         raise ValueError(f"search {name!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}")

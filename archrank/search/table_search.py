@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from archrank._swap import new_file
-from archrank.benchmarks.latencies import latency_columns
+from archrank.benchmarks.latencies import latency_column
 from archrank.encodings.cost import check_costs
-from archrank.ground_truth import GroundTruth, Metric, TableError
+from archrank.ground_truth import GroundTruth, Metric
 from archrank.search.registry import make_search
 from archrank.search.run import History, Progress, run, table_objective
 
@@ -206,18 +206,8 @@ def within(bench: GroundTruth, limits: Mapping[str, float]) -> NDArray[np.bool_]
     for name, limit in limits.items():
         kind, _, device = name.partition(":")
         if kind == "latency":
-            keeps &= bench.values(_latency(bench, device)) <= limit
+            keeps &= bench.values(latency_column(bench, device or None)) <= limit
         else:
             check_costs(bench.space, [name])
             keeps &= bench.space.cost(name, bench.codes) <= limit
     return keeps
-
-
-def _latency(bench: GroundTruth, device: str) -> str:
-    columns = latency_columns(bench)
-    if not device and len(columns) == 1:
-        return next(iter(columns.values()))
-    if device not in columns:
-        has = f"it has those of {', '.join(columns)}" if columns else "it has none"
-        raise TableError(f"table {bench.name!r} has no latency of device {device!r}; {has}")
-    return columns[device]

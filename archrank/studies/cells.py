@@ -28,8 +28,12 @@ def is_uniform(space: MacroSpace, codes: Codes) -> NDArray[np.bool_]:
         offered, cell = space.blocks[first:last], space.blocks[start : start + last - first]
         if offered != cell:
             raise TableError(
-                f"stages {first} to {last - 1} and {start} to {stop - 1} of space {space.name!r} offer different "
-                "blocks, so that no cell can be repeated; choose a table whose stages offer the same, such as blox-mini"
+                f"{_stages(first, last)} and {_stages(start, stop)} of space {space.name!r} offer different blocks, "
+                "so that no cell can be repeated; choose a table whose stages offer the same, such as blox-mini"
             )
         same &= (codes[:, first:last] == codes[:, start : start + last - first]).all(axis=1)
     return same
+
+
+def _stages(first: int, stop: int) -> str:
+    return f"stage {first}" if stop == first + 1 else f"stages {first} to {stop - 1}"

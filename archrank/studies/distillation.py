@@ -19,7 +19,7 @@ from archrank.encodings.proxy import curve_of
 from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
-from archrank.studies.needs import need_variants
+from archrank.studies.needs import need_variants, only_when_training
 from archrank.studies.statistics import Floats, estimate_of, mean_of, tau_between_seeds, tau_of
 from archrank.studies.wording import target_spec, unit_text
 
@@ -65,6 +65,8 @@ def run(
 
         count = networks or (6 if quick else 20)
         bench = train_both_ways(train, data, count, store=store, seed=seed, progress=progress)
+    else:
+        only_when_training(data=data, networks=networks, store=store)
     variants = need_variants(bench, "distillation", "distilled.*", "networks trained with a teacher", _COMMAND)
     target, resamples = bench.metric(metric), 499 if quick else 1999
     seeds = tau_between_seeds(bench, target.name, seed, resamples)

@@ -6,9 +6,8 @@ the best network of each round as the teacher of the next.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,9 +26,10 @@ from archrank.studies.iterative_tables import (
     rounds_table,
     summary,
 )
-from archrank.studies.statistics import Estimate
+from archrank.studies.needs import only_when_training
+from archrank.studies.statistics import estimate_of
 from archrank.studies.table_workshop import TableWorkshop, teacher_table, teachers_of
-from archrank.studies.wording import target_spec, unit_text
+from archrank.studies.wording import listed, target_spec, unit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,6 +94,7 @@ def run(
         more = {"winners": workshop.winners({name: trace.winner()[0] for name, trace in found[0].items()})}
         line = workshop.data_line()
     else:
+        only_when_training(data=data, store=store)
         target, worth = bench.metric(metric), pass_in_networks(bench.space, bench.provenance.get("recipe"))
         untrained, trained = teachers_of(bench, target.name)
         values = bench.values(target.name)
@@ -156,8 +157,8 @@ def _text(tables: dict[str, pd.DataFrame], target: Metric, worth: float, regret:
     searches, spec, unit = tables["searches"].set_index("search"), target_spec(target), unit_text(target)
     mine = searches.loc[ITERATIVE]
     gains = "; ".join(
-        f"over {row['against']} {_estimate(row, 'gain'):{spec}}{unit} at the end and "
-        f"{_estimate(row, 'gain_on_the_way'):{spec}} on the way"
+        f"over {row['against']} {estimate_of(row, 'gain'):{spec}}{unit} at the end and "
+        f"{estimate_of(row, 'gain_on_the_way'):{spec}} on the way"
         for row in tables["differences"].to_dict("records")
     )
     taught = tables["rounds"].sort_values(["round", "share"], ascending=[True, False])
@@ -171,7 +172,7 @@ def _text(tables: dict[str, pd.DataFrame], target: Metric, worth: float, regret:
         f"numbers of blocks and epochs: {mine['cost_in_networks']:.0f} in all. One-shot search trained as many with "
         f"the untrained teacher alone; of the same cost, it trains more networks in place of the further passes.",
         f"What iterative search gains in {target.name}, mean over trials, at the end of both and on the way (the best "
-        f"so far, averaged over the networks that both trained): {gains}.",
+        f"so far, averaged over the networks that both trained): {gains}. {_verdict(tables['differences'])}",
         f"Teachers of the iterative search: {teachers}.",
     ]
     if regret:
@@ -197,8 +198,18 @@ def _text(tables: dict[str, pd.DataFrame], target: Metric, worth: float, regret:
     return "\n\n".join(parts)
 
 
-def _estimate(row: dict[Hashable, Any], name: str) -> Estimate:
-    return Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], row["trials"])
+def _verdict(differences: pd.DataFrame) -> str:
+    """What the intervals decide of the networks found at the end."""
+    found = {row["against"]: estimate_of(row, "gain") for row in differences.to_dict("records")}
+    if not all(gain.known for gain in found.values()):
+        return f"With {differences['trials'].min()} trials nothing is shown."
+    groups = (
+        ("better than", [name for name, gain in found.items() if gain.decided > 0]),
+        ("worse than", [name for name, gain in found.items() if gain.decided < 0]),
+        ("neither better nor worse than", [name for name, gain in found.items() if not gain.decided]),
+    )
+    said = ", ".join(f"{how} {listed([repr(name) for name in names])}" for how, names in groups if names)
+    return f"At the end it is shown to be {said}."
 
 
 def _draw(figure: Figure, table: pd.DataFrame, target: Metric, regret: bool) -> None:

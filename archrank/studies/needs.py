@@ -53,6 +53,19 @@ def need_signatures(bench: GroundTruth, study: str) -> Signatures:
     return bench.signatures
 
 
+def only_when_training(**given: object) -> None:
+    """Refuse options that mean nothing without ``--train``.
+
+    Raises
+    ------
+    ValueError
+        For the first that is not None.
+    """
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"--{option} {value} means something with --train RECIPE alone; add it, or leave it out")
+
+
 def sizes_that_fit(bench: GroundTruth, study: str, wanted: Sequence[int], n_networks: int) -> list[int]:
     """Those numbers of training networks that leave the test set alone.
 

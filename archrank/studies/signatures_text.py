@@ -61,7 +61,7 @@ def _sets(sets: pd.DataFrame, choice: pd.DataFrame) -> str:
     for row in choice.to_dict("records"):
         gain = estimate_of(row, "gain")
         each.append(
-            f"{row['n_train']} networks (mostly {row['most_chosen']}, {row['times']} of {row['trials']} trials) "
+            f"{row['n_train']} networks (most often {row['most_chosen']}, in {row['times']} of {row['trials']} trials) "
             f"{verdicts[gain.decided]} {row['instead_of']} alone, {gain:+.3f}"
         )
     return (
