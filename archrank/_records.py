@@ -114,6 +114,14 @@ class Signatures:
         """Teachers in the order of the frame."""
         return tuple(str(t) for t in self.frame["teacher"].astype(str).unique())
 
+    @property
+    def shared_columns(self) -> tuple[str, ...]:
+        """Columns that say the same of a block whoever taught it, such as latency; none where there is one teacher."""
+        if len(self.teachers) == 1:
+            return ()
+        distinct = self.frame.groupby(["stage", "block"])[list(self.columns)].nunique(dropna=False).max()
+        return tuple(c for c in self.columns if distinct[c] == 1)
+
     def table(self, column: str | None = None, teacher: str | None = None) -> tuple[NDArray[np.float64], ...]:
         """Values of one column, one array ``(n_blocks of the stage,)`` per stage; NaN where absent.
 

@@ -16,7 +16,7 @@ def lone_taus(table: GroundTruth) -> pd.DataFrame:
     Returns
     -------
     Columns ``what``, ``teacher``, ``tau``. Costs count as more being better; signature columns are summed over the
-    chosen blocks and signed by their direction. Costs that a signature column repeats are given once.
+    chosen blocks and signed by their direction. What is the same for every teacher, such as latency, is given once.
     """
     truth = table.metric().sign * table.values()
     known = np.isfinite(truth)
@@ -30,10 +30,12 @@ def lone_taus(table: GroundTruth) -> pd.DataFrame:
     for cost in costs:
         add(cost, "", table.space.cost(cost, table.codes))
     if table.signatures is not None:
-        for teacher in table.signatures.teachers:
+        shared = table.signatures.shared_columns
+        for place, teacher in enumerate(table.signatures.teachers):
             for column, metric in table.signatures.metrics.items():
-                if column not in costs:
-                    per_stage = table.signatures.table(column, teacher)
-                    total = sum(values[table.codes[:, s]] for s, values in enumerate(per_stage))
-                    add(f"{column}, summed over stages", teacher, metric.sign * np.asarray(total))
+                if column in costs or (column in shared and place):
+                    continue
+                total = sum(v[table.codes[:, s]] for s, v in enumerate(table.signatures.table(column, teacher)))
+                whose = "" if column in shared else teacher
+                add(f"{column}, summed over stages", whose, metric.sign * np.asarray(total))
     return pd.DataFrame(rows, columns=["what", "teacher", "tau"]).dropna(subset="tau")

@@ -12,7 +12,7 @@ import pandas as pd
 from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
-from archrank.studies.needs import sizes_that_fit
+from archrank.studies.needs import need_signatures, sizes_that_fit
 from archrank.studies.predicting import Contestant, compared, summary
 from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import estimate_of, mean_of, tau_gain, tau_of
@@ -54,10 +54,12 @@ def run(
     """
     target, resamples = bench.metric(metric), 199 if quick else 999
     complete = complete_columns(bench, "teacher", teachers=2)
-    columns = [c for c in next(iter(complete.values())) if all(c in found for found in complete.values())]
+    shared = need_signatures(bench, "teacher").shared_columns
+    columns = [c for c in next(iter(complete.values())) if c not in shared and all(c in v for v in complete.values())]
     if not columns:
         raise TableError(
-            f"study 'teacher': no signature of table {bench.name!r} is complete for all of {', '.join(complete)}; run "
+            f"study 'teacher': no signature of table {bench.name!r} is complete for all of {', '.join(complete)} and "
+            "differs between them; run "
             "`archrank distill` with the same --columns for each teacher, then `archrank merge store --out TABLE`"
         )
     teachers = describe_teachers(bench, list(complete), target.name)
