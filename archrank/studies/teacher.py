@@ -59,8 +59,8 @@ def run(
     if not columns:
         raise TableError(
             f"study 'teacher': no signature of table {bench.name!r} is complete for all of {', '.join(complete)} and "
-            "differs between them; run "
-            "`archrank distill` with the same --columns for each teacher, then `archrank merge store --out TABLE`"
+            "differs between them; run `archrank distill` with the same --columns for each teacher, then "
+            "`archrank merge store --out TABLE`"
         )
     teachers = describe_teachers(bench, list(complete), target.name)
     column, truth = columns[0], target.sign * bench.values(target.name)
