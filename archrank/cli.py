@@ -146,7 +146,7 @@ def fit(
     from archrank.benchmarks.models import fit_model
 
     table = _load(benchmark, space)
-    before = out.exists()
+    before = out.is_dir() and any(out.iterdir())
     result = fit_model(table, predictor, out, n_train=n_train, metric=metric, seed=seed, conformal=conformal)
     if as_json:
         emit(result)

@@ -95,14 +95,10 @@ def make_search(
     (3, 2)
     """
     factory = _SEARCHES.find(name).load()
-    known = [p for p in inspect.signature(factory).parameters if p != "space"]
+    known = _parameters(factory)
     if predictor is not None:
         if "predictor" not in known:
-            guided = [
-                other
-                for other in list_searches()
-                if "predictor" in inspect.signature(_SEARCHES.find(other).load()).parameters
-            ]
+            guided = [other for other in list_searches() if "predictor" in _parameters(_SEARCHES.find(other).load())]
             raise ValueError(f"search {name!r} is guided by no predictor; those that are: {', '.join(guided)}")
         params["predictor"] = predictor
     if unknown := sorted(set(params) - set(known)):
@@ -123,6 +119,10 @@ def make_search(
         pool = None if _is_word(pool) else pool
     search: Search = factory(space, pool=pool, **{**given, **params})
     return search
+
+
+def _parameters(factory: Callable[..., Search]) -> list[str]:
+    return [p for p in inspect.signature(factory).parameters if p != "space"]
 
 
 def _metric(benchmark: GroundTruth | MacroSpace, metric: str | Metric | None) -> Metric | None:

@@ -203,13 +203,9 @@ def _verdict(differences: pd.DataFrame) -> str:
     found = {row["against"]: estimate_of(row, "gain") for row in differences.to_dict("records")}
     if not all(gain.known for gain in found.values()):
         return f"With {differences['trials'].min()} trials nothing is shown."
-    groups = (
-        ("better than", [name for name, gain in found.items() if gain.decided > 0]),
-        ("worse than", [name for name, gain in found.items() if gain.decided < 0]),
-        ("neither better nor worse than", [name for name, gain in found.items() if not gain.decided]),
-    )
-    said = ", ".join(f"{how} {listed([repr(name) for name in names])}" for how, names in groups if names)
-    return f"At the end it is shown to be {said}."
+    words = {1: "shown to be better than", -1: "shown to be worse than", 0: "not shown to differ from"}
+    groups = {how: [repr(name) for name, gain in found.items() if gain.decided == sign] for sign, how in words.items()}
+    return " ".join(f"At the end it is {how} {listed(names)}." for how, names in groups.items() if names)
 
 
 def _draw(figure: Figure, table: pd.DataFrame, target: Metric, regret: bool) -> None:
