@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -143,3 +143,25 @@ class Signatures:
         for s, array in enumerate(out):
             array[block[stage == s]] = values[stage == s]
         return out
+
+    def scores(
+        self, codes: NDArray[np.integer], columns: Sequence[str] | None = None, teacher: str | None = None
+    ) -> NDArray[np.float64]:
+        """Sum of the signatures of the chosen blocks, float64 ``(n,)`` for codes ``(n, stages)``, higher for better.
+
+        It is the score of an unfitted `archrank.predictors.hant` (Molchanov et al., ECCV 2022), which wants all blocks
+        measured; here it is NaN where a chosen one is not. Several columns are divided by their spread over blocks.
+
+        Raises
+        ------
+        TableError
+            For an unknown column or teacher.
+        """
+        columns = (self.default_column,) if columns is None else columns
+        score = np.zeros(len(codes))
+        for column in columns:
+            tables = self.table(column, teacher)
+            spread = float(np.nanstd(np.concatenate(tables))) if len(columns) > 1 else 1.0
+            total = np.sum([table[chosen] for table, chosen in zip(tables, codes.T, strict=True)], axis=0)
+            score += self.metrics[column].sign * total / (spread or 1.0)
+        return score

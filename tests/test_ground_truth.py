@@ -116,6 +116,7 @@ def test_signatures_know_what_is_absent():
     stages = table.signatures.table("nsr")
     np.testing.assert_array_equal(stages[0], [0.5, np.nan])
     np.testing.assert_array_equal(stages[1], [np.nan, 0.7, np.nan])
+    np.testing.assert_array_equal(table.signatures.scores(np.array([[0, 1], [0, 0]])), [-1.2, np.nan])
     with pytest.raises(TableError, match="row 1: stage 1, block 1 appears twice"):
         Signatures(pd.concat([rows.iloc[1:], rows.iloc[1:]]), {"nsr": Metric("nsr")})
     with pytest.raises(TableError, match="stage 0, block 9 is not in the space"):

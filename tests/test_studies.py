@@ -19,7 +19,7 @@ from archrank.studies import list_studies, run_study
 from archrank.studies.predicting import lead, shared
 from archrank.studies.signatures_text import _ahead
 from archrank.studies.statistics import Estimate, mean_of, tau_between_seeds, tau_gain, tau_of
-from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
+from archrank.studies.teacher_facts import complete_columns, describe_teachers
 
 MINE = ("distillation", "finetune", "signatures", "teacher")
 
@@ -341,7 +341,7 @@ def test_without_noise_the_truth_has_tau_one():
 def test_the_sum_is_that_of_hant(known):
     for columns in (["truth"], ["chance"], ["truth", "chance"]):
         hant = make_predictor("hant", known, columns=columns, teacher=TEACHERS[1])
-        ours = signature_sum(known, columns, TEACHERS[1])
+        ours = known.signatures.scores(known.codes, columns, TEACHERS[1])
         assert ours == pytest.approx(hant.predict(known.codes), rel=1e-5)
 
 

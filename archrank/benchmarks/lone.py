@@ -32,10 +32,9 @@ def lone_taus(table: GroundTruth) -> pd.DataFrame:
     if table.signatures is not None:
         shared = table.signatures.shared_columns
         for place, teacher in enumerate(table.signatures.teachers):
-            for column, metric in table.signatures.metrics.items():
+            for column in table.signatures.columns:
                 if column in costs or (column in shared and place):
                     continue
-                total = sum(v[table.codes[:, s]] for s, v in enumerate(table.signatures.table(column, teacher)))
                 whose = "" if column in shared else teacher
-                add(f"{column}, summed over stages", whose, metric.sign * np.asarray(total))
+                add(f"{column}, summed over stages", whose, table.signatures.scores(table.codes, [column], teacher))
     return pd.DataFrame(rows, columns=["what", "teacher", "tau"]).dropna(subset="tau")

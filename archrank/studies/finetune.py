@@ -21,7 +21,6 @@ from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants
 from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import Floats, estimate_of, tau_gain, tau_of
-from archrank.studies.sums import signature_sum
 from archrank.studies.wording import listed, target_spec, unit_text
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Fl
         named = set(bench.frame["teacher"].astype(str)) if "teacher" in bench.frame else set()
         teacher = next((t for t in bench.signatures.teachers if t in named), bench.signatures.teachers[0])
         column = bench.signatures.default_column
-        score = signature_sum(bench, [column], teacher)
+        score = bench.signatures.scores(bench.codes, [column], teacher)
         ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
     if curve := curve_of(bench, target):
         epochs = bench.curves(curve).T.astype(np.float64)

@@ -19,7 +19,7 @@ from archrank.studies.predicting import Contestant, compared, lead, summary
 from archrank.studies.reference import reference, reference_lines
 from archrank.studies.signatures_text import text
 from archrank.studies.statistics import Floats, mean_of, tau_gain, tau_of
-from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
+from archrank.studies.teacher_facts import complete_columns, describe_teachers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def run(
         Where no teacher has signatures of every block, or too few networks are there to train predictors.
     """
     target, resamples = bench.metric(metric), 199 if quick else 999
-    complete = complete_columns(bench, "signatures")
+    signatures, complete = need_signatures(bench, "signatures"), complete_columns(bench, "signatures")
     chosen = str(describe_teachers(bench, list(complete), target.name)["teacher"][0]) if teacher is None else teacher
     if chosen not in complete:
         raise TableError(f"no teacher {chosen!r} with signatures of every block; there are {', '.join(complete)}")
@@ -74,9 +74,9 @@ def run(
     repeats = trials or (3 if quick else 10)
     sums, blocks = [], []
     for name in complete:
-        for column in need_signatures(bench, "signatures").columns:
+        for column in signatures.columns:
             kind = "signature" if column in complete[name] else "other"
-            score = signature_sum(bench, [column], name)
+            score = signatures.scores(bench.codes, [column], name)
             both = there & np.isfinite(score)
             tau = tau_of(score[both], truth[both], seed, resamples)
             sums.append(
@@ -85,7 +85,7 @@ def run(
             if name == chosen or not quick:
                 blocks += [{"kind": kind} | row for row in _blocks(bench, truth, name, column, seed, resamples)]
     subsets = [c for size in range(1, _LARGEST_SET + 1) for c in combinations(columns, size)]
-    scores = {"+".join(c): signature_sum(bench, c, chosen)[there] for c in subsets}
+    scores = {"+".join(c): signatures.scores(bench.codes, c, chosen)[there] for c in subsets}
     sets, choice = _choices(scores, truth[there], sizes, max(repeats, 10), seed)
     fast = _contestants(bench, chosen, columns, predictors)
     # It fits an ensemble with cross-validation: half of the splits keep the study within minutes.

@@ -12,7 +12,7 @@ from archrank.ground_truth import GroundTruth, TableError
 from archrank.spaces import Codes
 from archrank.studies.blockwise_rounds import Floats
 from archrank.studies.needs import need_signatures
-from archrank.studies.sums import describe_teachers
+from archrank.studies.teacher_facts import describe_teachers
 
 
 class TableWorkshop:

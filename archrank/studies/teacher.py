@@ -16,7 +16,7 @@ from archrank.studies.needs import need_signatures, sizes_that_fit
 from archrank.studies.predicting import Contestant, compared, summary
 from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import estimate_of, mean_of, tau_gain, tau_of
-from archrank.studies.sums import complete_columns, describe_teachers, signature_sum
+from archrank.studies.teacher_facts import complete_columns, describe_teachers
 from archrank.studies.wording import listed
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def run(
         Where fewer than two teachers have signatures of every block, or too few networks can train predictors.
     """
     target, resamples = bench.metric(metric), 199 if quick else 999
-    complete = complete_columns(bench, "teacher", teachers=2)
-    shared = need_signatures(bench, "teacher").shared_columns
+    signatures, complete = need_signatures(bench, "teacher"), complete_columns(bench, "teacher", teachers=2)
+    shared = signatures.shared_columns
     columns = [c for c in next(iter(complete.values())) if c not in shared and all(c in v for v in complete.values())]
     if not columns:
         raise TableError(
@@ -67,7 +67,7 @@ def run(
     there = np.isfinite(truth)
     sizes = sizes_that_fit(bench, "teacher", _SIZES, int(there.sum()))
     names = teachers["teacher"].tolist()
-    scores = {(t, c): signature_sum(bench, [c], t)[there] for t in names for c in columns}
+    scores = {(t, c): signatures.scores(bench.codes, [c], t)[there] for t in names for c in columns}
     sums = [
         {"teacher": t, "column": c, "n_networks": len(truth[there])}
         | tau_of(score, truth[there], seed, resamples).columns("kendall_tau")

@@ -1,4 +1,4 @@
-"""What signatures alone say of networks: their signed sum, and which teachers measured them."""
+"""Which teachers measured the signatures of a table, and which columns they have of every block."""
 
 from __future__ import annotations
 
@@ -9,23 +9,6 @@ import pandas as pd
 
 from archrank.ground_truth import GroundTruth, TableError
 from archrank.studies.needs import need_signatures
-from archrank.studies.statistics import Floats
-
-
-def signature_sum(bench: GroundTruth, columns: Sequence[str], teacher: str) -> Floats:
-    """Sum of block signatures, float64 ``(n,)``, higher for better; NaN where a block is not measured.
-
-    It is the score of an unfitted `archrank.predictors.hant` (Molchanov et al., ECCV 2022), which wants all blocks
-    measured; several columns are divided by their spread over blocks.
-    """
-    signatures = need_signatures(bench, "signatures")
-    score = np.zeros(len(bench))
-    for column in columns:
-        tables = signatures.table(column, teacher)
-        spread = float(np.nanstd(np.concatenate(tables))) if len(columns) > 1 else 1.0
-        total = np.sum([table[codes] for table, codes in zip(tables, bench.codes.T, strict=True)], axis=0)
-        score += signatures.metrics[column].sign * total / (spread or 1.0)
-    return score
 
 
 def complete_columns(bench: GroundTruth, study: str, teachers: int = 1) -> dict[str, list[str]]:
