@@ -251,7 +251,7 @@ def test_distillation_trains_for_real(pictures, tmp_path):
     assert study.tables["ranking"]["n_networks"].tolist() == [3]
     assert "tiny trained here" in study.data
     assert max(done for done, total, _ in calls if total == 7) == 7
-    again = run_study("distillation", quick=True, **options)  # nothing is trained twice
+    again = run_study("distillation", quick=True, workers=2, device="cpu", **options)  # nothing is trained twice
     assert again.to_json() == study.to_json()
     with pytest.raises(ValueError, match="--train needs images"):
         run_study("distillation", train="blox-mini")

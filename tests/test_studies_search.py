@@ -241,7 +241,14 @@ def test_a_pass_costs_what_its_blocks_and_epochs_do():
 def test_iterative_search_trains_for_real_and_goes_on_where_it_was(pictures, tmp_path, monkeypatch):
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(shortest_toml())
-    options = {"train": recipe, "data": pictures, "store": tmp_path / "store", "rounds": 2, "per_round": 2}
+    options = {
+        "train": recipe,
+        "data": pictures,
+        "store": tmp_path / "store",
+        "rounds": 2,
+        "per_round": 2,
+        "workers": 2,
+    }
     study = iterative.run(None, **options)
     winners = study.tables["winners"]
     assert winners["search"].tolist() == ["iterative", "one-shot", "one-shot, same cost"]
@@ -251,6 +258,7 @@ def test_iterative_search_trains_for_real_and_goes_on_where_it_was(pictures, tmp
     assert not rounds[1].startswith("untrained-")
     assert study.data.startswith("Run on networks trained for this study by recipe tiny")
     # A second run trains nothing.
+    options["workers"] = 2  # other groups of blocks, the same records
     for job in (TrainJob, DistillJob):
         monkeypatch.setattr(job, "run", lambda *_: pytest.fail("made again"))
     assert iterative.run(None, **options).to_json()["tables"] == study.to_json()["tables"]
@@ -261,6 +269,8 @@ def test_training_for_real_asks_for_images_and_a_store(pictures):
         iterative.run(None, train="blox-mini")
     with pytest.raises(ValueError, match="--store here means something with --train RECIPE alone"):
         iterative.run(None, store="here")
+    with pytest.raises(ValueError, match="--workers 2 means something with --train RECIPE alone"):
+        iterative.run(None, workers=2)
     with pytest.raises(ValueError, match="--store DIR"):
         iterative.run(None, train="blox-mini", data=pictures)
 

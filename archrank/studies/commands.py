@@ -38,6 +38,12 @@ def study(
             help="What --train or nas-methods finished, where a killed run goes on; default: none.", metavar="DIR"
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of --train: auto (default), cpu, cuda, cuda:1, ...", metavar="DEVICE")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of --train: processes, as for `archrank train`; default: 1.")
+    ] = None,
     methods: Annotated[
         str | None, typer.Option(help="nas-methods: comma-separated; default: all that the table allows.")
     ] = None,
@@ -68,12 +74,15 @@ def study(
 
       archrank study finetune blox:release --json
 
+      archrank study iterative --train blox-mini --data cifar10-jpeg.tar.xz --workers 2 --store networks
+
       archrank study nas-methods --trials 100 --jobs 2 --store trials --out nas-methods
     """
     from archrank.studies.registry import run_study
 
     given: dict[str, Any] = {"metric": metric, "trials": trials, "teacher": teacher}
     given |= {"train": train, "data": data, "networks": networks, "store": store}
+    given |= {"device": device, "workers": workers}
     given |= {"methods": methods and methods.split(","), "predictor": predictor, "budget": budget, "told": told}
     given |= {"until_top": until_top, "n_jobs": n_jobs}
     options = {key: value for key, value in given.items() if value is not None}

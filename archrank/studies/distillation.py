@@ -42,6 +42,8 @@ def run(
     data: str | Path | None = None,
     networks: int | None = None,
     store: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
 ) -> Study:
     """Compare every variant ``distilled...`` with normal training of the same networks and seeds.
 
@@ -54,6 +56,8 @@ def run(
     train, data, networks, store
         Train so many random networks both ways by this recipe on these images, and study them in place of
         `bench`; see `archrank.studies.train_distilled.train_both_ways`.
+    device, workers
+        Of `train`: by default "auto" and one process.
 
     Raises
     ------
@@ -64,9 +68,11 @@ def run(
         from archrank.studies.train_distilled import train_both_ways
 
         count = networks or (6 if quick else 20)
-        bench = train_both_ways(train, data, count, store=store, seed=seed, progress=progress)
+        bench = train_both_ways(
+            train, data, count, store=store, seed=seed, progress=progress, device=device or "auto", workers=workers or 1
+        )
     else:
-        only_when_training(data=data, networks=networks, store=store)
+        only_when_training(data=data, networks=networks, store=store, device=device, workers=workers)
     variants = need_variants(bench, "distillation", "distilled.*", "networks trained with a teacher", _COMMAND)
     target, resamples = bench.metric(metric), 499 if quick else 1999
     seeds = tau_between_seeds(bench, target.name, seed, resamples)

@@ -53,6 +53,8 @@ def run(
     train: str | None = None,
     data: str | Path | None = None,
     store: str | Path | None = None,
+    device: str | None = None,
+    workers: int | None = None,
 ) -> Study:
     """Compare iterative with one-shot blockwise search, on a table or by training.
 
@@ -72,6 +74,8 @@ def run(
     train, data, store
         Search for real by this recipe on these images, once, see `archrank.studies.trained_workshop`. Networks and
         blocks stay in the folder `store`, and a run that was killed goes on there.
+    device, workers
+        Of `train`: by default "auto" and one process.
 
     Returns
     -------
@@ -87,14 +91,16 @@ def run(
     if train is not None:
         from archrank.studies.trained_workshop import TrainedWorkshop
 
-        workshop = TrainedWorkshop.open(train, data, store, seed=seed, progress=progress)
+        workshop = TrainedWorkshop.open(
+            train, data, store, seed=seed, progress=progress, device=device or "auto", workers=workers or 1
+        )
         target, worth = workshop.metric, pass_in_networks(workshop.space, workshop.recipe.to_dict())
         found = [_searches(workshop, workshop.untrained, rounds, per_round, worth)]
         tops = np.array([np.nan])
         more = {"winners": workshop.winners({name: trace.winner()[0] for name, trace in found[0].items()})}
         line = workshop.data_line()
     else:
-        only_when_training(data=data, store=store)
+        only_when_training(data=data, store=store, device=device, workers=workers)
         target, worth = bench.metric(metric), pass_in_networks(bench.space, bench.provenance.get("recipe"))
         untrained, trained = teachers_of(bench, target.name)
         values = bench.values(target.name)

@@ -31,8 +31,18 @@ class TrainedWorkshop:
 
     metric = Metric("val_acc", "max", "%", (0.0, 100.0), "top-1 accuracy on the validation images")
 
-    def __init__(self, recipe: Recipe, data: str, store: Store, seed: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: str,
+        store: Store,
+        seed: int,
+        progress: Progress | None,
+        device: str = "auto",
+        workers: int = 1,
+    ) -> None:
         self.recipe, self.data, self.store, self.seed, self.progress = recipe, data, store, seed, progress
+        self.device, self.workers = device, workers
         self.space = recipe.build_space()
         few = self.space.size <= _CANDIDATES
         self.candidates: Codes = self.space.all_codes() if few else self.space.sample(_CANDIDATES, seed)
@@ -49,6 +59,8 @@ class TrainedWorkshop:
         *,
         seed: int = 0,
         progress: Progress | None = None,
+        device: str = "auto",
+        workers: int = 1,
     ) -> Self:
         """Open or make the store.
 
@@ -62,6 +74,8 @@ class TrainedWorkshop:
             Folder of the records and weights.
         seed
             Of the trainings; it also draws the untrained teacher.
+        device, workers
+            See `archrank.train_ground_truth.launch.run_jobs`.
 
         Raises
         ------
@@ -75,7 +89,7 @@ class TrainedWorkshop:
             raise ValueError(f"--train needs {missing}")
         plan = load_recipe(recipe)
         images = load_images(data, plan.space.image_size * plan.data.pool)
-        return cls(plan, str(data), Store.create(store, plan, images.sha256), seed, progress)
+        return cls(plan, str(data), Store.create(store, plan, images.sha256), seed, progress, device, workers)
 
     def train(self, codes: Codes) -> Floats:
         """Train what the store does not hold; validation accuracy ``(n,)``, NaN where training diverged."""
@@ -90,13 +104,11 @@ class TrainedWorkshop:
     def predictor(self, name: str, teacher: str) -> Any:
         """A predictor on the teacher's signatures; its blocks are distilled first, unless the store holds them."""
         from archrank.predictors import make_predictor
-        from archrank.train_ground_truth.jobs import DistillJob
+        from archrank.train_ground_truth.jobs import distill_jobs
 
         source = self._teachers[teacher]
-        jobs = [
-            DistillJob(stage, tuple(range(n)), source, self.seed, (_SIGNATURE.name,))
-            for stage, n in enumerate(self.space.n_blocks)
-        ]
+        blocks = {stage: range(n) for stage, n in enumerate(self.space.n_blocks)}
+        jobs = distill_jobs(blocks, source, self.seed, parts=self.workers, columns=(_SIGNATURE.name,))
         self._run(jobs)
         records = [self._record(key) for job in jobs for key in job.keys]
         rows = [{k: r[k] for k in ("stage", "block", "teacher")} | {"nsr": r["metrics"]["nsr"]} for r in records]
@@ -132,7 +144,8 @@ class TrainedWorkshop:
         from archrank.train_ground_truth import run_jobs
         from archrank.train_ground_truth.launch import Setup
 
-        run_jobs(jobs, Setup(self.recipe, self.data, "auto"), self.store, progress=self.progress)
+        setup = Setup(self.recipe, self.data, self.device)
+        run_jobs(jobs, setup, self.store, workers=self.workers, progress=self.progress)
 
     def _values(self, metric: str, codes: Codes) -> Floats:
         """One number for each network, of the epoch that was tested."""

@@ -120,7 +120,7 @@ def distill(
 
     Example: archrank distill blox-mini --data cifar10-jpeg.tar.xz --teacher 3-14 --workers 2 --out store
     """
-    from archrank.train_ground_truth.jobs import DistillJob
+    from archrank.train_ground_truth.jobs import distill_jobs
     from archrank.train_ground_truth.recipe import load_recipe
     from archrank.train_ground_truth.signatures import SIGNATURES
 
@@ -134,8 +134,9 @@ def distill(
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
     source = find_teacher(teacher, plan, store, place)
-    groups = [group for i in range(workers) if (group := tuple(which[i::workers]))]
-    jobs = [DistillJob(s, group, source, seed, wanted, keep_weights, fast) for s in at for group in groups]
+    jobs = distill_jobs(
+        dict.fromkeys(at, which), source, seed, parts=workers, columns=wanted, keep_weights=keep_weights, fast=fast
+    )
     run(jobs, plan, store, place, "distilling")
     summary(
         json_,

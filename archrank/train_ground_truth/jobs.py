@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +190,26 @@ class DistillJob:
                 store.write(self._key(block), record)
         if too_large is not None:
             raise too_large
+
+
+def distill_jobs(
+    blocks: Mapping[int, Sequence[int]], teacher: TeacherRef, seed: int, *, parts: int = 1, **options: Any
+) -> list[DistillJob]:
+    """Jobs that distil the blocks of each stage, in `parts` as equal as can be: one for each worker.
+
+    Parameters
+    ----------
+    blocks
+        Block ids by stage.
+    options
+        Further fields of `DistillJob`.
+    """
+    return [
+        DistillJob(stage, part, teacher, seed, **options)
+        for stage, ids in blocks.items()
+        for i in range(parts)
+        if (part := tuple(ids[i::parts]))
+    ]
 
 
 @dataclass(frozen=True)
