@@ -101,7 +101,8 @@ def test_unknown_names_and_options(known):
         ("distillation", "archrank train RECIPE --data IMAGES --archs N --teacher ARCH --out store"),
         ("finetune", "archrank finetune RECIPE --data IMAGES --archs N --blocks-from store"),
         ("signatures", "archrank distill RECIPE --data IMAGES --teacher ARCH --out store"),
-        ("teacher", "archrank distill RECIPE --data IMAGES --teacher ARCH --out store"),
+        ("teacher", "archrank distill RECIPE --data IMAGES --teacher ARCH --out store`, again with `--teacher OTHER`"),
+        ("iterative", "--teacher ARCH --out store`, again with `--teacher untrained:ARCH`"),
     ],
 )
 def test_what_is_missing_is_named_with_its_command(name, command):

@@ -37,8 +37,8 @@ def need_variants(bench: GroundTruth, study: str, pattern: str, what: str, comma
     return found
 
 
-def need_signatures(bench: GroundTruth, study: str) -> Signatures:
-    """The table's block signatures.
+def need_signatures(bench: GroundTruth, study: str, and_from: str = "") -> Signatures:
+    """The table's block signatures; `and_from` is the second teacher, for a study that wants two.
 
     Raises
     ------
@@ -46,9 +46,10 @@ def need_signatures(bench: GroundTruth, study: str) -> Signatures:
         Where there are none.
     """
     if bench.signatures is None:
+        again = f", again with `--teacher {and_from}`" if and_from else ""
         raise TableError(
             f"study {study!r} needs block signatures, and table {bench.name!r} has none; make them with "
-            f"`archrank distill RECIPE --data IMAGES --teacher ARCH --out store`, {_MERGE}"
+            f"`archrank distill RECIPE --data IMAGES --teacher ARCH --out store`{again}, {_MERGE}"
         )
     return bench.signatures
 

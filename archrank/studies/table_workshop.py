@@ -64,7 +64,7 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
     TableError
         If the table has no signatures of an untrained teacher, or of no trained teacher that it has a value of.
     """
-    names = need_signatures(bench, "iterative").teachers
+    names = need_signatures(bench, "iterative", and_from="untrained:ARCH").teachers
     known = describe_teachers(bench, names, metric).set_index("teacher")
     training, own = known["training"].to_dict(), known["own"].to_dict()
     untrained = [name for name in names if training[name] == "untrained"]
