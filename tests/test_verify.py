@@ -152,7 +152,9 @@ def test_records_that_may_lack_or_equal_each_other_do_not_fail():
     table = make(40)
     apart = spoil(table, lambda f: f.assign(params=np.nan), measured_apart=["params"])
     assert failed(apart) == {}
-    diverged = spoil(table, lambda f: put(3, "status", "diverged")(put(3, "test_acc", np.nan)(f)))
+    tested = spoil(table, lambda f: put(3, "status", "diverged")(put(3, "test_acc", np.nan)(f)))
+    assert failed(tested)["values"].startswith("val_acc of ")
+    diverged = spoil(tested, put(3, "val_acc", np.nan))
     assert failed(diverged) == {}
     assert seed_counts(diverged) == {1: 1, 2: 39}
 

@@ -111,9 +111,11 @@ def _impossible_values(table: GroundTruth) -> Iterator[str]:
         if metric.name not in may_lack:
             for row in np.flatnonzero(trained & np.isnan(values)):
                 yield f"{metric.name} of {names[row]} is missing"
-    values = table.frame[table.default_metric].to_numpy(np.float64, na_value=np.nan)
-    for row in np.flatnonzero(~trained & np.isfinite(values)):
-        yield f"{table.default_metric} of {names[row]} is {values[row]:g}, but its status is not ok"
+    of_training = [m for m in table.metrics if m == table.default_metric or f"{m}_curve" in table.curve_names]
+    for name in of_training:
+        values = table.frame[name].to_numpy(np.float64, na_value=np.nan)
+        for row in np.flatnonzero(~trained & np.isfinite(values)):
+            yield f"{name} of {names[row]} is {values[row]:g}, but its status is not ok"
     if "hosts" in table.provenance and "host" in table.frame:
         for row in np.flatnonzero(~table.frame["host"].between(0, len(table.provenance["hosts"]) - 1)):
             yield f"host {table.frame['host'].iloc[row]} of {names[row]} is not in the provenance"

@@ -53,7 +53,8 @@ def run(
         Where fewer than two teachers have signatures of every block, or too few networks can train predictors.
     """
     target, resamples = bench.metric(metric), 199 if quick else 999
-    signatures, complete = need_signatures(bench, "teacher", and_from="OTHER"), complete_columns(bench, "teacher", teachers=2)
+    signatures = need_signatures(bench, "teacher", and_from="OTHER")
+    complete = complete_columns(bench, "teacher", teachers=2)
     shared = signatures.shared_columns
     columns = [c for c in next(iter(complete.values())) if c not in shared and all(c in v for v in complete.values())]
     if not columns:

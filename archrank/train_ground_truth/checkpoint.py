@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from archrank.train_ground_truth.files import write_atomically
+from archrank.train_ground_truth.runtime import Clock
 
 # Epochs shorter than this are not worth a file each.
 _EVERY_SECONDS = 20.0
@@ -23,12 +24,15 @@ class Checkpoint:
     file
         None keeps nothing.
     belongs_to
-        What is trained; a file that says otherwise, or is damaged, is ignored.
+        What is trained, and how; a file that says otherwise, or is damaged, is ignored.
+    clock
+        Its seconds are kept, and those of a restored state are added to it.
     """
 
-    def __init__(self, file: Path | None, belongs_to: str) -> None:
+    def __init__(self, file: Path | None, belongs_to: str, clock: Clock) -> None:
         self.file = file
         self.belongs_to = belongs_to
+        self.clock = clock
         self._last = time.monotonic()
 
     def restore(
@@ -43,6 +47,7 @@ class Checkpoint:
         rng.set_state(state["rng"].cpu())
         curves.update(state["curves"])
         best.update(state["best"])
+        self.clock.add(*state["spent"])
         return int(state["epoch"])
 
     def _load(self, device: torch.device) -> dict[str, Any] | None:
@@ -62,7 +67,8 @@ class Checkpoint:
         if self.file is None or time.monotonic() - self._last < _EVERY_SECONDS:
             return
         state = {name: part.state_dict() for name, part in parts.items()}
-        state |= {"epoch": epoch, "rng": rng.get_state(), "curves": curves, "best": best, "belongs_to": self.belongs_to}
+        state |= {"epoch": epoch, "rng": rng.get_state(), "curves": curves, "best": best}
+        state |= {"belongs_to": self.belongs_to, "spent": self.clock.spent()}
         content = io.BytesIO()
         torch.save(state, content)
         write_atomically(self.file, content.getvalue())

@@ -18,9 +18,9 @@ from archrank.train_ground_truth.batches import DeviceData, batches
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import autocast, generator, reproducible
+from archrank.train_ground_truth.runtime import Clock, autocast, generator, reproducible
 from archrank.train_ground_truth.signatures import SIGNATURES, SWAPPED, output_errors, swap_scores
-from archrank.train_ground_truth.train import Clock, Record, Teacher, cpu_weights
+from archrank.train_ground_truth.train import Record, Teacher, cpu_weights
 
 
 def distill(

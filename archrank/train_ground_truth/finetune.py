@@ -15,9 +15,9 @@ from archrank.train_ground_truth.batches import DeviceData, evaluate
 from archrank.train_ground_truth.checkpoint import Checkpoint
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import generator, reproducible
+from archrank.train_ground_truth.runtime import Clock, generator, reproducible
 from archrank.train_ground_truth.signatures import re_estimate_norms
-from archrank.train_ground_truth.train import Clock, Record, Teacher, cpu_weights, fit, hard_labels, network_record
+from archrank.train_ground_truth.train import Record, Teacher, cpu_weights, fit, hard_labels, network_record
 
 _BATCH = 1000
 
@@ -76,8 +76,9 @@ def finetune_one(
         re_estimate_norms(net, recipe, generator(device, seed, 3), data)
         if n:
             rng = generator(device, seed, 4)
+            nowhere = Checkpoint(None, "", clock)
             metrics, status = fit(
-                net, recipe, rng, data, epochs=n, lr=spec.lr, loss=hard_labels(recipe), checkpoint=Checkpoint(None, "")
+                net, recipe, rng, data, epochs=n, lr=spec.lr, loss=hard_labels(recipe), checkpoint=nowhere
             )
         else:
             metrics, status = _as_it_is(net, data), "ok"

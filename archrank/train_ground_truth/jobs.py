@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from archrank._torch import resolve_device
+from archrank.train_ground_truth.attempt import out_of_memory
 from archrank.train_ground_truth.batches import DeviceData
 from archrank.train_ground_truth.contract import Records, Setup
 from archrank.train_ground_truth.distillation import block_key, block_record, distill
@@ -179,12 +178,14 @@ class DistillJob:
                     keep_weights=self.keep_weights,
                     fast=self.fast,
                 )
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
                 middle = len(group) // 2
                 if middle:
                     groups += [group[:middle], group[middle:]]
                 else:
-                    too_large = error
+                    too_large = error.with_traceback(None)  # which would keep the blocks in memory
                 continue
             for block, record in zip(group, records, strict=True):
                 store.write(self._key(block), record)

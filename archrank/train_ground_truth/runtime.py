@@ -24,23 +24,27 @@ def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
     """Inside, the same inputs give the same bits on the same machine.
 
     On a CPU one thread, so that sums are in the same order on any number of cores; on CUDA only
-    algorithms with a fixed order of sums. `fast` allows all algorithms and lets cuDNN try them out.
+    algorithms with a fixed order of sums, and float32 in full (TF32, torch's default for convolutions, keeps 10 of
+    its 23 bits). `fast` allows all algorithms and TF32, and lets cuDNN try them out.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
+    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if device.type == "cpu":
         _keep_freed_memory()
     torch.use_deterministic_algorithms(not fast)
     memory.fill_uninitialized_memory = False  # 7 % of a step, and nothing here reads such memory
     torch.backends.cudnn.benchmark = fast
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = fast
     try:
         with cpu_threads(1) if device.type == "cpu" else contextlib.nullcontext():
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = benchmark
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
         memory.fill_uninitialized_memory = fill
 
 
@@ -88,6 +92,26 @@ def host_facts(device: torch.device, wall: float, cpu: float, fast: bool = False
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "pid": os.getpid(),
     }
+
+
+class Clock:
+    """Wall and CPU seconds since it was made, and those that a killed run had spent on the same job."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> tuple[float, float]:
+        """``(wall, cpu)``."""
+        return time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+    def add(self, wall: float, cpu: float) -> None:
+        """Count seconds that were spent before."""
+        self._wall -= wall
+        self._cpu -= cpu
+
+    def facts(self, device: torch.device, fast: bool) -> dict[str, Any]:
+        """The ``host`` part of a record."""
+        return host_facts(device, *self.spent(), fast)
 
 
 def cpu_identity() -> tuple[str, str]:

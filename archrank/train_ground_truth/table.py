@@ -121,11 +121,13 @@ def network_frame(
         at = len(accuracy) - 1
         if recipe.training.weights == "best-val":
             at = max(range(len(accuracy)), key=lambda e: (accuracy[e], -loss[e], e))
+        # The epochs before a training failed, which its curves show, are no result of it.
+        val_acc, val_loss = (accuracy[at], loss[at]) if record["status"] == "ok" else (math.nan, math.nan)
         rows.append(
             {f"stage_{s}": b for s, b in enumerate(record["code"])}
             | {"seed": record["seed"], "status": record["status"], "teacher": record.get("teacher", "")}
             | {"variant": variant if len(teachers[variant]) == 1 else f"{variant}:{record['teacher']}"}
-            | {"test_acc": m["test_acc"], "test_loss": m["test_loss"], "val_acc": accuracy[at], "val_loss": loss[at]}
+            | {"test_acc": m["test_acc"], "test_loss": m["test_loss"], "val_acc": val_acc, "val_loss": val_loss}
             | {"params": int(params), "flops": int(flops), "train_seconds": record["host"]["cpu_seconds"]}
             | {f"{k}_curve": m[k] for k in CURVES}
             | {"host": hosts.index(host_facts(record))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from archrank.train_ground_truth.checkpoint import Checkpoint
 from archrank.train_ground_truth.losses import kd, kd_topk
 from archrank.train_ground_truth.network import BloxNetwork, build_network
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import autocast, generator, host_facts, reproducible
+from archrank.train_ground_truth.runtime import Clock, autocast, generator, reproducible
 
 Record = dict[str, Any]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, logits, labels) -> scalar
@@ -102,6 +101,8 @@ def train_one(
         raise ValueError("top_k needs a teacher and a recipe whose [kd] top_k is above 0")
     variant = "normal" if teacher is None else "distilled-topk" if top_k else "distilled"
     clock = Clock()
+    # Another kind of device has random generators of another kind, other flags would go on with other sums.
+    belongs_to = f"{recipe.hash} {variant} {place.type} {'fast ' * fast}{'compiled ' * compiled}"
     with reproducible(place, fast):
         net = initialised_network(code, recipe, seed, place)
         loss = hard_labels(recipe) if teacher is None else _soft_labels(recipe, teacher.network, top_k)
@@ -113,7 +114,7 @@ def train_one(
             epochs=recipe.training.epochs,
             lr=recipe.optimizer.lr,
             loss=loss,
-            checkpoint=Checkpoint(checkpoint, f"{recipe.hash} {variant} {net.code} {seed}"),
+            checkpoint=Checkpoint(checkpoint, f"{belongs_to} {net.code} {seed}", clock),
             compiled=compiled,
         )
     host = clock.facts(place, fast) | {"compiled": compiled}
@@ -121,17 +122,6 @@ def train_one(
     if keep_weights:
         record["weights"] = cpu_weights(net)
     return record
-
-
-class Clock:
-    """Wall and CPU time since it was made."""
-
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-    def facts(self, device: torch.device, fast: bool) -> dict[str, Any]:
-        """The ``host`` part of a record."""
-        return host_facts(device, time.perf_counter() - self.wall, time.process_time() - self.cpu, fast)
 
 
 def network_record(
