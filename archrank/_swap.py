@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def temporary(target: Path) -> Path:
+    """Hidden name beside `target`, with its suffix, that says which process of which machine writes there."""
+    return target.with_name(f".part.{this_machine()}.{os.getpid()}.{target.name}")
+
+
+def this_machine() -> str:
+    """Name of this machine, without dots."""
+    return socket.gethostname().replace(".", "-")
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """A hidden file beside `target` to write; it takes its place when the body ends without an error."""
-    part = target.with_name(f".{os.getpid()}.{target.name}")
+    """A hidden file beside `target` to write; flushed, it takes its place when the body ends without an error."""
+    part = temporary(target)
     try:
         yield part
+        _flush(part)
         os.replace(part, target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that can no longer be written, which the body's error tells
+            part.unlink()
 
 
 @contextmanager
@@ -35,7 +48,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     try:
         new.mkdir()  # unlike `scratch`, with the permissions that the user's umask gives
         yield new
-        _flush(new)
+        for file in filter(Path.is_file, new.rglob("*")):
+            _flush(file)
         if target.exists():
             os.replace(target, old)
         os.replace(new, target)
@@ -45,8 +59,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch)
 
 
-def _flush(folder: Path) -> None:
-    """Have every file reach the disk before the folder gets its name."""
-    for file in filter(Path.is_file, folder.rglob("*")):
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
+def _flush(file: Path) -> None:
+    """Have a file reach the disk before it gets its name."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())

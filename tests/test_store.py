@@ -11,7 +11,8 @@ import time
 import pytest
 from tiny import TINY
 
-from archrank.train_ground_truth.files import temporary, write_atomically
+from archrank._swap import temporary
+from archrank.train_ground_truth.files import write_atomically
 from archrank.train_ground_truth.recipe import recipe_from_dict
 from archrank.train_ground_truth.store import Store, StoreError
 
@@ -176,8 +177,8 @@ def test_temporary_files_of_the_dead_are_swept_and_only_those(store):
     gone.wait()
     mine = temporary(_file(store))
     dead = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{gone.pid}."))
-    elsewhere = mine.with_name(f".a.json.another-machine.{gone.pid}.part")
-    ancient = mine.with_name(f".b.json.another-machine.{gone.pid}.part")
+    elsewhere = mine.with_name(f".part.another-machine.{gone.pid}.a.json")
+    ancient = mine.with_name(f".part.another-machine.{gone.pid}.b.json")
     mine.parent.mkdir()
     for file in (mine, dead, elsewhere, ancient):
         file.write_bytes(b"half")

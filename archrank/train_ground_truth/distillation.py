@@ -18,7 +18,7 @@ from archrank.train_ground_truth.batches import DeviceData, batches
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import Clock, autocast, generator, reproducible
+from archrank.train_ground_truth.runtime import Clock, Stream, autocast, generator, reproducible
 from archrank.train_ground_truth.signatures import SIGNATURES, SWAPPED, output_errors, swap_scores
 from archrank.train_ground_truth.train import Record, Teacher, cpu_weights
 
@@ -65,10 +65,12 @@ def distill(
     device, clock = data.mean.device, Clock()
     with reproducible(device, fast):
         blocks = [_candidate(teacher.network, stage, block, seed, device) for block in candidates]
-        curves = _fit(teacher.network, stage, blocks, recipe, generator(device, seed, 2), data)
+        curves = _fit(teacher.network, stage, blocks, recipe, generator(device, seed, Stream.DISTILLATION), data)
         scores = output_errors(teacher.network, stage, blocks, data)
         if set(columns) & set(SWAPPED):
-            swapped = swap_scores(teacher.network, stage, blocks, recipe, generator(device, seed, 3), data)
+            swapped = swap_scores(
+                teacher.network, stage, blocks, recipe, generator(device, seed, Stream.MEASUREMENT), data
+            )
             scores = [a | b for a, b in zip(scores, swapped, strict=True)]
     host = clock.facts(device, fast)
     host |= {k: round(host[k] / len(candidates), 3) for k in ("wall_seconds", "cpu_seconds")}

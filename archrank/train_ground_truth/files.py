@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import time
 from pathlib import Path
+
+from archrank._swap import new_file, this_machine
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -32,32 +33,20 @@ def unwritable(path: Path, error: OSError) -> StoreError:
     )
 
 
-def temporary(file: Path) -> Path:
-    """Name beside `file` for its unfinished content; it says which process of which machine writes it."""
-    return file.with_name(f".{file.name}.{_machine()}.{os.getpid()}.part")
-
-
 def write_atomically(file: Path, content: bytes) -> None:
-    """Write and flush a temporary file beside `file`, then rename it: all or nothing.
+    """`archrank._swap.new_file`, with an error that names the cure.
 
     Raises
     ------
     StoreError
         If the disk is full or the folder cannot be written; the temporary file is gone again.
     """
-    part = temporary(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, file)
+        with new_file(file) as part:
+            part.write_bytes(content)
     except OSError as error:
         raise unwritable(file, error) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
 def remove_stale(folder: Path) -> None:
@@ -65,19 +54,15 @@ def remove_stale(folder: Path) -> None:
 
     Of processes on other machines only the age is known: their files go after a day.
     """
-    for part in folder.rglob(".*.part"):
-        *_, machine, pid, _suffix = part.name.split(".")
+    for part in folder.rglob(".part.*"):
+        machine, pid, *_ = part.name.removeprefix(".part.").split(".")
         with contextlib.suppress(OSError):
-            if machine == _machine() and pid.isdigit():
+            if machine == this_machine() and pid.isdigit():
                 stale = not _alive(int(pid))
             else:
                 stale = time.time() - part.stat().st_mtime > _A_DAY
             if stale:
                 part.unlink()
-
-
-def _machine() -> str:
-    return socket.gethostname().replace(".", "-")
 
 
 def _alive(pid: int) -> bool:

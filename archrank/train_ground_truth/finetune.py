@@ -15,7 +15,7 @@ from archrank.train_ground_truth.batches import DeviceData, evaluate
 from archrank.train_ground_truth.checkpoint import Checkpoint
 from archrank.train_ground_truth.network import BloxNetwork, Stage
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import Clock, generator, reproducible
+from archrank.train_ground_truth.runtime import Clock, Stream, generator, reproducible
 from archrank.train_ground_truth.signatures import re_estimate_norms
 from archrank.train_ground_truth.train import Record, Teacher, cpu_weights, fit, hard_labels, network_record
 
@@ -73,9 +73,9 @@ def finetune_one(
     n = spec.epochs if epochs is None else epochs
     with reproducible(device, fast):
         net = assemble(code, teacher, blocks)
-        re_estimate_norms(net, recipe, generator(device, seed, 3), data)
+        re_estimate_norms(net, recipe, generator(device, seed, Stream.MEASUREMENT), data)
         if n:
-            rng = generator(device, seed, 4)
+            rng = generator(device, seed, Stream.FINETUNING)
             nowhere = Checkpoint(None, "", clock)
             metrics, status = fit(
                 net, recipe, rng, data, epochs=n, lr=spec.lr, loss=hard_labels(recipe), checkpoint=nowhere
@@ -117,7 +117,7 @@ def probe_one(
     device, clock = data.mean.device, Clock()
     with reproducible(device, fast):
         net = assemble(code, teacher, blocks)
-        re_estimate_norms(net, recipe, generator(device, seed, 3), data)
+        re_estimate_norms(net, recipe, generator(device, seed, Stream.MEASUREMENT), data)
         parts = [(_pooled(net, images, data), labels) for images, labels in (data.train, data.val, data.test)]
         mean, scale = parts[0][0].mean(0), parts[0][0].std(0).clamp_min(1e-6)
         train, val, test = (((x - mean) / scale, y) for x, y in parts)

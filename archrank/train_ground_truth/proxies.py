@@ -21,7 +21,7 @@ from archrank.train_ground_truth.batches import DeviceData
 from archrank.train_ground_truth.launch import Records, Setup
 from archrank.train_ground_truth.network import ConvNormRelu, SqueezeExcite
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import generator, host_facts, reproducible
+from archrank.train_ground_truth.runtime import Stream, generator, host_facts, reproducible
 from archrank.train_ground_truth.store import record_key
 from archrank.train_ground_truth.train import Record, initialised_network
 
@@ -35,7 +35,6 @@ PROXY_METRICS = {
         Metric("grad_norm", "max", "", (0.0, None), "sum of the weights' gradient norms (Abdelfattah 2021)"),
     )
 }
-_BATCH_STREAM = 3  # training draws from streams 0 and 1 of a seed, distillation from 2
 
 
 def zero_cost_proxies(code: ArrayLike, recipe: Recipe, seed: int, data: DeviceData) -> dict[str, float]:
@@ -65,7 +64,7 @@ def zero_cost_proxies(code: ArrayLike, recipe: Recipe, seed: int, data: DeviceDa
         size = recipe.space.image_size
         log_flow = log_synflow(net, (3, size, size))
         images, labels = data.train
-        order = torch.randperm(len(images), generator=generator(torch.device("cpu"), seed, _BATCH_STREAM))
+        order = torch.randperm(len(images), generator=generator(torch.device("cpu"), seed, Stream.MEASUREMENT))
         index = order[: recipe.training.batch_size].to(device)
         x = data.normalise(images[index]).requires_grad_()
         net.train()

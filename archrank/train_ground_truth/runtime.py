@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from enum import IntEnum
 from functools import cache
 from itertools import takewhile
 from typing import Any
@@ -70,9 +71,20 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
-def generator(device: torch.device, *seed: int) -> torch.Generator:
-    """A stream of its own for each tuple of seeds."""
-    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+class Stream(IntEnum):
+    """What a seed is used for; each use has random numbers of its own."""
+
+    INITIAL_WEIGHTS = 0
+    TRAINING = 1
+    DISTILLATION = 2
+    MEASUREMENT = 3  # images from which BatchNorm statistics and proxies are taken
+    FINETUNING = 4
+    UNTRAINED_TEACHER = 5
+
+
+def generator(device: torch.device, seed: int, stream: Stream = Stream.TRAINING) -> torch.Generator:
+    """The random numbers of one seed for one use."""
+    state = np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 

@@ -20,7 +20,7 @@ from archrank.train_ground_truth.checkpoint import Checkpoint
 from archrank.train_ground_truth.losses import kd, kd_topk
 from archrank.train_ground_truth.network import BloxNetwork, build_network
 from archrank.train_ground_truth.recipe import Recipe
-from archrank.train_ground_truth.runtime import Clock, autocast, generator, reproducible
+from archrank.train_ground_truth.runtime import Clock, Stream, autocast, generator, reproducible
 
 Record = dict[str, Any]
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (images, logits, labels) -> scalar
@@ -37,7 +37,7 @@ class Teacher:
 def initialised_network(code: ArrayLike, recipe: Recipe, seed: int, device: torch.device) -> BloxNetwork:
     """The untrained network, drawn on the CPU so that every device starts from the same weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence((seed, 0)).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence((seed, Stream.INITIAL_WEIGHTS)).generate_state(1)[0]))
         net = build_network(code, recipe.build_space())
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -103,13 +103,15 @@ def train_one(
     clock = Clock()
     # Another kind of device has random generators of another kind, other flags would go on with other sums.
     belongs_to = f"{recipe.hash} {variant} {place.type} {'fast ' * fast}{'compiled ' * compiled}"
+    if teacher is not None:
+        belongs_to += f"{teacher.name} {recipe.kd} "  # which the recipe's hash leaves out
     with reproducible(place, fast):
         net = initialised_network(code, recipe, seed, place)
         loss = hard_labels(recipe) if teacher is None else _soft_labels(recipe, teacher.network, top_k)
         metrics, status = fit(
             net,
             recipe,
-            generator(place, seed, 1),
+            generator(place, seed, Stream.TRAINING),
             data,
             epochs=recipe.training.epochs,
             lr=recipe.optimizer.lr,
