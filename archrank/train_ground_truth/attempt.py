@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archrank.train_ground_truth.contract import Job, Outcome, Records, Setup, keys_of
+from archrank.train_ground_truth.contract import Job, Outcome, Records, Setup, keys_of, missing
 from archrank.train_ground_truth.files import DISK_FULL, StoreError, unwritable
 from archrank.train_ground_truth.store import Store
 
@@ -47,14 +47,13 @@ def attempt(job: Job, setup: Setup, data: Any, store: Records) -> Outcome:
 
 def attempt_claimed(job: Job, setup: Setup, data: Any, store: Store) -> Outcome:
     """`attempt`, unless somebody else works on the job or has done it."""
-    keys = keys_of(job)
     try:
-        with store.claim(*keys) as mine:
+        with store.claim(*keys_of(job), enough=lambda: not missing(job, store)) as mine:
             if mine:
                 return attempt(job, setup, data, store)
     except StoreError as error:
         return Outcome("fatal", error=error)
-    return Outcome("made" if all(store.read(key) is not None for key in keys) else "held")
+    return Outcome("held" if missing(job, store) else "made")
 
 
 def out_of_memory(error: BaseException) -> bool:

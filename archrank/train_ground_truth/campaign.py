@@ -31,7 +31,7 @@ def run_many(
     fast: bool = False,
     progress: Progress | None = None,
 ) -> list[Record]:
-    """Train networks that have no record in the store yet.
+    """Train networks that have no record in the store yet, or no weights there where these are to be kept.
 
     Parameters
     ----------

@@ -160,6 +160,9 @@ def finetune(
     teacher: Annotated[
         str, typer.Option("--teacher", help="If the store holds blocks of several teachers: 3-14, or 3-14-s0.")
     ] = "",
+    block_seed: Annotated[
+        int, typer.Option("--block-seed", min=0, help="Blocks that `archrank distill --seed` made with this seed.")
+    ] = 0,
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,
     launcher: LauncherOpt = Launcher.local,
@@ -185,7 +188,8 @@ def finetune(
     source = teacher_of_blocks(Store(blocks_from), teacher)
     store = open_store(out, plan, data)
     jobs = [
-        FinetuneJob(tuple(row), seed, source, str(blocks_from), 0, n, keep_weights, fast)
+        # A probe has no weights to keep.
+        FinetuneJob(tuple(row), seed, source, str(blocks_from), block_seed, n, keep_weights and n is not None, fast)
         for n in lengths
         for seed in numbers
         for row in codes.tolist()

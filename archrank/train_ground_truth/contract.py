@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from archrank.train_ground_truth.data import Images
 
 Progress = Callable[[int, int, str], None]  # (jobs done, jobs in all, key of the last or what is waited for)
+OUT_OF_MEMORY = "out-of-memory"  # status of a record that stands for a job that ran out of memory
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Records(Protocol):
 
     def write(self, key: str, record: dict[str, Any]) -> None: ...
 
+    def has_weights(self, key: str) -> bool: ...
+
     def weights(self, key: str, folder: str | None = None) -> dict[str, Tensor]: ...
 
     def checkpoint(self, key: str) -> Path | None: ...
@@ -59,9 +62,11 @@ class Job(Protocol):
         all records that it makes, if there are others beside `key`;
     ``needs: tuple[tuple[str | None, str], ...]``
         weights that it reads, as (folder of the store, None for its own; key), so that they can travel;
+    ``keep_weights: bool``, ``columns: tuple[str, ...]``
+        that its records have weights, and these metrics: it is run again where they lack them (see `missing`);
     ``failure(setup: Setup, images: str, status: str) -> dict[str, dict]``
         the records, by key, that stand for a job that ran out of memory (`images` is the sha256 of the
-        store's images). A job without it counts as failed.
+        store's images, `status` is `OUT_OF_MEMORY`). A job without it counts as failed.
     """
 
     @property
@@ -73,6 +78,23 @@ class Job(Protocol):
 def keys_of(job: Job) -> tuple[str, ...]:
     """Keys of all records that a job makes."""
     return getattr(job, "keys", None) or (job.key,)
+
+
+def missing(job: Job, store: Records) -> tuple[str, ...]:
+    """Keys of the records that a job has to make: not there, or without weights or columns that it asks for.
+
+    One that says that memory ran out is as complete as it can be.
+    """
+    keep: bool = getattr(job, "keep_weights", False)
+    columns: set[str] = set(getattr(job, "columns", ()))
+
+    def complete(key: str) -> bool:
+        record = store.read(key)
+        if record is None or record.get("status") == OUT_OF_MEMORY:
+            return record is not None
+        return columns <= record["metrics"].keys() and (not keep or store.has_weights(key))
+
+    return tuple(key for key in keys_of(job) if not complete(key))
 
 
 class Outcome(NamedTuple):

@@ -10,10 +10,10 @@ from typing import Any
 from archrank._torch import resolve_device
 from archrank.train_ground_truth.attempt import out_of_memory
 from archrank.train_ground_truth.batches import DeviceData
-from archrank.train_ground_truth.contract import Records, Setup
+from archrank.train_ground_truth.contract import Records, Setup, missing
 from archrank.train_ground_truth.distillation import block_key, block_record, distill
 from archrank.train_ground_truth.finetune import finetune_one, probe_one
-from archrank.train_ground_truth.runtime import generator, host_facts
+from archrank.train_ground_truth.runtime import Stream, generator, host_facts
 from archrank.train_ground_truth.signatures import SIGNATURES, re_estimate_norms
 from archrank.train_ground_truth.store import record_key
 from archrank.train_ground_truth.train import (
@@ -63,7 +63,7 @@ class TeacherRef:
         device = data.mean.device
         network = initialised_network(self.code, setup.recipe, self.seed, device)
         if self.store is None:
-            re_estimate_norms(network, setup.recipe, generator(device, self.seed, 5), data)
+            re_estimate_norms(network, setup.recipe, generator(device, self.seed, Stream.UNTRAINED_TEACHER), data)
         else:
             network.load_state_dict(store.weights(self.key, self.store))
         return Teacher(self.name, network)
@@ -157,12 +157,17 @@ class DistillJob:
         return block_key(self.teacher.name, self.stage, block, self.seed)
 
     def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
-        """Distil the blocks that have no record yet and write theirs.
+        """Distil the blocks that have no record yet, or not all columns or weights, and write theirs.
 
-        Where they do not fit into memory together, half of them at a time.
+        What older records of theirs had, the new ones have too. Where blocks do not fit into memory together, half
+        of them at a time.
         """
         teacher = self.teacher.load(setup, data, store)
-        groups = [[b for b in self.blocks if store.read(self._key(b)) is None]]
+        todo = missing(self, store)
+        older = {c for key in todo if (r := store.read(key)) is not None for c in r["metrics"]}
+        columns = dict.fromkeys((*self.columns, *(c for c in SIGNATURES if c in older)))
+        keep_weights = self.keep_weights or any(store.has_weights(key) for key in todo)
+        groups = [[b for b in self.blocks if self._key(b) in todo]]
         too_large: Exception | None = None
         while groups:
             group = groups.pop()
@@ -174,8 +179,8 @@ class DistillJob:
                     setup.recipe,
                     self.seed,
                     data=data,
-                    columns=self.columns,
-                    keep_weights=self.keep_weights,
+                    columns=tuple(columns),
+                    keep_weights=keep_weights,
                     fast=self.fast,
                 )
             except Exception as error:
@@ -215,7 +220,26 @@ def distill_jobs(
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """Assemble one network from distilled blocks and train on; ``epochs`` None probes it instead."""
+    """Assemble one network from distilled blocks and train on.
+
+    Parameters
+    ----------
+    code, seed
+        The network, and the seed of what happens after distillation.
+    teacher
+        The blocks' teacher, which gives stem and classifier.
+    blocks_from
+        Folder of the store with the blocks' weights.
+    block_seed
+        Seed that the blocks were distilled with. Where it is not 0, key and record say so.
+    epochs
+        None probes the network instead; a probe has no weights to keep.
+
+    Raises
+    ------
+    ValueError
+        If weights of a probe are to be kept.
+    """
 
     code: tuple[int, ...]
     seed: int
@@ -226,10 +250,17 @@ class FinetuneJob:
     keep_weights: bool = False
     fast: bool = False
 
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.keep_weights:
+            raise ValueError(
+                "keep_weights=True with epochs=None: a probe has no weights to keep; give keep_weights=False"
+            )
+
     @property
     def key(self) -> str:
         """Key of the record."""
-        return record_key(self.code, self.seed, f"{self.variant}-{self.teacher.name}")
+        blocks = f"-b{self.block_seed}" if self.block_seed else ""
+        return record_key(self.code, self.seed, f"{self.variant}-{self.teacher.name}{blocks}")
 
     @property
     def variant(self) -> str:
@@ -247,7 +278,11 @@ class FinetuneJob:
 
     def failure(self, setup: Setup, images: str, status: str) -> dict[str, Record]:
         """The record of a network that could not be trained."""
-        return {self.key: _failed(self, setup, images, status)}
+        return {self.key: _failed(self, setup, images, status) | self._whose_blocks}
+
+    @property
+    def _whose_blocks(self) -> Record:
+        return {"block_seed": self.block_seed} if self.block_seed else {}
 
     def run(self, setup: Setup, data: DeviceData, store: Records) -> None:
         """Assemble, train or probe, and write the record."""
@@ -267,7 +302,7 @@ class FinetuneJob:
                 keep_weights=self.keep_weights,
                 fast=self.fast,
             )
-        store.write(self.key, record)
+        store.write(self.key, record | self._whose_blocks)
 
 
 def _failed(job: TrainJob | FinetuneJob, setup: Setup, images: str, status: str) -> Record:

@@ -1,6 +1,8 @@
 """Run the jobs of a campaign, each record written as soon as it is done.
 
-A result depends on its job alone, so that launcher, workers and order do not matter. What can go wrong
+A result depends on its job alone, so that launcher, workers and order do not matter. A job is done when its records
+are there with the weights and columns that it asks for; else it is run, and its records take the place of the old ones,
+each in one step. What can go wrong
 is settled here, for every launcher in the same way:
 
 - A killed run is simply started again: finished jobs are found in the store.
@@ -36,7 +38,7 @@ def run_jobs(
     retries: int = 3,
     progress: Progress | None = None,
 ) -> int:
-    """Run the jobs whose records are not all in the store yet.
+    """Run the jobs whose records are not all in the store yet, or lack weights or columns that they ask for.
 
     Parameters
     ----------
@@ -60,8 +62,9 @@ def run_jobs(
     CampaignError
         When all other jobs are done, if some were given up; at once, if workers die before they begin.
     StoreError
-        If the store cannot be written.
+        If the store cannot be written, or weights are wanted of a store of another recipe or of other images.
     """
+    _check_sources(jobs, setup, store)
     ledger = Ledger(jobs, setup, store, retries, progress or (lambda *_: None))
     if ledger.todo:
         store.sweep()
@@ -72,6 +75,13 @@ def run_jobs(
         _drive(ledger, _crew(launcher, setup, store, 1, ledger, alone=True))
     ledger.raise_failures()
     return ledger.ran
+
+
+def _check_sources(jobs: Sequence[Job], setup: Setup, store: Store) -> None:
+    """Keys of teachers and blocks say nothing of recipe and images, so that others would pass for them."""
+    needs = {(folder, key.startswith("block-")) for job in jobs for folder, key in getattr(job, "needs", ()) if folder}
+    for folder, blocks in sorted(needs):
+        Store(folder).check_source(setup.recipe, store.images, blocks=blocks)
 
 
 def _crew(launcher: str, setup: Setup, store: Store, workers: int, ledger: Ledger, alone: bool = False) -> Crew:

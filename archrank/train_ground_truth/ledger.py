@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
-from archrank.train_ground_truth.contract import Job, Outcome, Progress, Setup, keys_of
+from archrank.train_ground_truth.contract import OUT_OF_MEMORY, Job, Outcome, Progress, Setup, keys_of, missing
 from archrank.train_ground_truth.store import Store
 
 POLL_SECONDS = 1.0  # how often jobs that another run works on are looked at again
@@ -32,9 +32,7 @@ class Ledger:
     def __init__(self, jobs: Sequence[Job], setup: Setup, store: Store, retries: int, progress: Progress) -> None:
         distinct = {job.key: job for job in jobs}
         self.setup, self.store, self.retries, self.progress = setup, store, retries, progress
-        self.todo = deque(
-            job for job in distinct.values() if not all(store.read(key) is not None for key in keys_of(job))
-        )
+        self.todo = deque(job for job in distinct.values() if missing(job, store))
         self.waiting: list[Job] = []
         self.hungry: list[Job] = []  # out of memory beside others
         self.failed: dict[str, str] = {}
@@ -109,8 +107,8 @@ class Ledger:
         if failure is None:
             return False
         with self.store.claim(*keys_of(job)) as mine:
-            records = failure(self.setup, self.store.images, "out-of-memory") if mine else {}
+            records = failure(self.setup, self.store.images, OUT_OF_MEMORY) if mine else {}
             for key, record in records.items():
                 if self.store.read(key) is None:
                     self.store.write(key, record)
-        return True
+        return not missing(job, self.store)  # a record that was to be made again stays as it is

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archrank.train_ground_truth.attempt import attempt, load_images, portable
-from archrank.train_ground_truth.contract import Job, Outcome, Setup, keys_of
+from archrank.train_ground_truth.contract import Job, Outcome, Setup, keys_of, missing
 from archrank.train_ground_truth.ledger import CampaignError
 from archrank.train_ground_truth.store import Store, StoreError
 
@@ -34,11 +34,14 @@ class RecordSink:
     ----------
     known
         Records of the job that the store has already.
+    kept
+        Keys of those whose weights it has too.
     carried
         Weights that came with the task.
     """
 
     known: dict[str, dict[str, Any]]
+    kept: frozenset[str]
     carried: dict[Need, dict[str, Tensor]]
     written: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -49,6 +52,10 @@ class RecordSink:
     def write(self, key: str, record: dict[str, Any]) -> None:
         """Keep a record for the way back."""
         self.written[key] = record
+
+    def has_weights(self, key: str) -> bool:
+        """Whether the store has weights with a record of this job, or will have."""
+        return key in self.kept or "weights" in self.written.get(key, {})
 
     def weights(self, key: str, folder: str | None = None) -> dict[str, Tensor]:
         """Weights that the job said it needs.
@@ -114,16 +121,16 @@ class RayTasks:
     def start(self, job: Job) -> None:
         keys = keys_of(job)
         claim = ExitStack()
-        if not claim.enter_context(self._store.claim(*keys)):
+        if not claim.enter_context(self._store.claim(*keys, enough=lambda: not missing(job, self._store))):
             claim.close()
-            made = all(self._store.read(key) is not None for key in keys)
-            self._settled.append((job, Outcome("made" if made else "held")))
+            self._settled.append((job, Outcome("held" if missing(job, self._store) else "made")))
             return
         self._claims[job.key] = claim
         known = {key: record for key in keys if (record := self._store.read(key)) is not None}
+        kept = frozenset(key for key in keys if self._store.has_weights(key))
         needs: tuple[Need, ...] = getattr(job, "needs", ())
         carried = {need: self._carry(need) for need in needs}
-        self._running[self._task.remote(job, self._setup, self._images, known, carried)] = job
+        self._running[self._task.remote(job, self._setup, self._images, known, kept, carried)] = job
 
     def _carry(self, need: Need) -> Any:
         if need not in self._carried:
@@ -181,7 +188,12 @@ _placed: dict[Setup, Any] = {}
 
 
 def _work(
-    job: Job, setup: Setup, images: list[Any], known: dict[str, dict[str, Any]], carried: dict[Need, Any]
+    job: Job,
+    setup: Setup,
+    images: list[Any],
+    known: dict[str, dict[str, Any]],
+    kept: frozenset[str],
+    carried: dict[Need, Any],
 ) -> tuple[Outcome, dict[str, dict[str, Any]]]:
     import ray
     import torch
@@ -192,6 +204,6 @@ def _work(
             _placed[setup] = setup.place(ray.get(images[0]))
         except Exception as error:
             return Outcome("fatal", error=portable(error)), {}
-    sink = RecordSink(known, {need: ray.get(reference) for need, reference in carried.items()})
+    sink = RecordSink(known, kept, {need: ray.get(reference) for need, reference in carried.items()})
     outcome = attempt(job, setup, _placed[setup], sink)
     return outcome, sink.written

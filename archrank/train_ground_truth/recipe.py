@@ -139,15 +139,20 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """12 hex digits over every field that alters the networks' numbers, and `ARITHMETIC`."""
+        """12 hex digits over every field that alters normally trained networks' numbers, and `ARITHMETIC`.
+
+        What alters other variants only, ``[kd]`` and ``[finetune]``, is compared by `Store.create`.
+        """
         return self._hash({"name", "description", "distill", "kd", "finetune"})
 
     @property
     def distill_hash(self) -> str:
         """As `hash`, over everything that alters distilled blocks."""
-        return self._hash({"name", "description", "optimizer", "training", "kd", "finetune"})
+        precision = self.training.precision
+        also = {} if precision == "fp32" else {"precision": precision}
+        return self._hash({"name", "description", "optimizer", "training", "kd", "finetune"}, **also)
 
-    def _hash(self, leave_out: set[str]) -> str:
+    def _hash(self, leave_out: set[str], **also: str) -> str:
         # Only what differs from the defaults counts, so that a key added later (its default keeps
         # today's behaviour) leaves the hashes of published tables alone.
         defaults = Recipe(name="").to_dict()
@@ -156,7 +161,7 @@ class Recipe:
             for part, values in self.to_dict().items()
             if part not in leave_out
         }
-        text = json.dumps({"arithmetic": ARITHMETIC, **what}, sort_keys=True)
+        text = json.dumps({"arithmetic": ARITHMETIC, **what, **also}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:

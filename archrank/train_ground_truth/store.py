@@ -3,6 +3,7 @@
 ::
 
     STORE/store.json                 format version, recipe, images: a store holds one of each
+    STORE/store.lock                 held while store.json is written
     STORE/records/KEY.json           one record; its sha256 is inside
     STORE/records/KEY.json.damaged   what was found damaged, before it was made anew
     STORE/weights/KEY.safetensors    the weights, where they were asked for
@@ -20,8 +21,9 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT_VERSION = 1
+
+# Settings that are in neither hash of a recipe, and how the keys of the records begin that they alter.
+APART = {
+    "kd.alpha": "distilled-",
+    "kd.temperature": "distilled-",
+    "kd.top_k": "distilled-topk-",
+    "finetune.lr": "finetuned-",
+    "finetune.epochs": None,  # the number of epochs is in the key
+}
 
 __all__ = ["FORMAT_VERSION", "Store", "StoreError", "record_key", "write_atomically"]
 
@@ -78,6 +89,8 @@ class Store:
     def create(cls, folder: str | Path, recipe: Recipe, images: str) -> Store:
         """Open `folder` for `recipe` and the images of that sha256, making it if need be.
 
+        Settings of ``[kd]`` and ``[finetune]`` may be others than before as long as no record was made with them.
+
         Raises
         ------
         StoreError
@@ -87,19 +100,75 @@ class Store:
         if not (path / "store.json").exists():
             records = (_read(file) for file in sorted((path / "records").glob("*.json")))
             _check(path, next((r for r in records if r is not None), {}), recipe, images)
-            head = {"format_version": FORMAT_VERSION, "recipe": recipe.to_dict(), "images": images}
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 with FileLock(path / "store.lock"):
                     if not (path / "store.json").exists():
-                        write_atomically(path / "store.json", json.dumps(head, indent=2).encode())
+                        _write_head(path, recipe, images)
             except OSError as error:
                 raise unwritable(path, error) from None
         store = cls(path)
         mine = store.recipe
         found = {"recipe": mine.name, "recipe_hash": mine.hash, "distill_hash": mine.distill_hash}
         _check(path, {**found, "images": store.images}, recipe, images)
-        return store
+        if (mine.kd, mine.finetune) == (recipe.kd, recipe.finetune):
+            return store
+        try:
+            with FileLock(path / "store.lock"):
+                return cls(path)._adopt(recipe)
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def _adopt(self, recipe: Recipe) -> Store:
+        """Take over the settings that no hash covers, unless there are records that were made with others."""
+        for setting, prefix in APART.items():
+            part, name = setting.split(".")
+            mine, asked = (getattr(getattr(r, part), name) for r in (self.recipe, recipe))
+            if mine != asked and prefix is not None and self._begun(prefix):
+                raise StoreError(
+                    f"{self.folder} holds {prefix.rstrip('-')} networks of {setting} = {mine}, recipe {recipe.name!r} "
+                    f"says {asked}; give another --out, a store never mixes recipes (teachers and blocks may be taken "
+                    "from this one)"
+                )
+        self.recipe = replace(self.recipe, kd=recipe.kd, finetune=recipe.finetune)
+        _write_head(self.folder, self.recipe, self.images)
+        return self
+
+    def _begun(self, prefix: str) -> bool:
+        """Whether there are records whose keys begin so, or somebody works on one."""
+        if any(key.startswith(prefix) for key in self.keys()):
+            return True
+        keys = [file.stem for file in (self.folder / "locks").glob(f"{prefix}*.lock")]
+        with ExitStack() as locks:
+            return not all(self._lock(key, locks) for key in keys)
+
+    def check_source(self, recipe: Recipe, images: str, *, blocks: bool = False) -> None:
+        """See that weights of this store are those that `recipe` would make: their keys do not say whose they are.
+
+        Parameters
+        ----------
+        recipe, images
+            The recipe, and the sha256 of the images, of those who ask for the weights.
+        blocks
+            They ask for distilled blocks, instead of networks trained from scratch.
+
+        Raises
+        ------
+        StoreError
+            If the recipe or the images of this store are others.
+        """
+        what = "distilled blocks" if blocks else "networks"
+        mine, asked = (r.distill_hash if blocks else r.hash for r in (self.recipe, recipe))
+        if mine != asked:
+            raise StoreError(
+                f"{self.folder} holds {what} of recipe {self.recipe.name!r} ({mine}), they cannot be taken for those "
+                f"of {recipe.name!r} ({asked}); give a store of the same recipe"
+            )
+        if self.images != images:
+            raise StoreError(
+                f"{self.folder} holds {what} of images {self.images[:12]}, they cannot be taken for those of images "
+                f"{images[:12]}; give a store of the same images"
+            )
 
     # -- records ------------------------------------------------------------------------------
 
@@ -140,10 +209,6 @@ class Store:
         content = {"sha256": _digest(plain), "record": plain}
         write_atomically(self._record(key), json.dumps(content).encode())
 
-    def forget(self, key: str) -> None:
-        """Remove one record, so that it is made anew."""
-        self._record(key).unlink(missing_ok=True)
-
     def has_weights(self, key: str) -> bool:
         """Whether weights were kept with a record."""
         return (self.folder / "weights" / f"{key}.safetensors").exists()
@@ -162,7 +227,9 @@ class Store:
         home = self.folder if folder is None else Path(folder)
         file = home / "weights" / f"{key}.safetensors"
         if not file.exists():
-            raise StoreError(f"{home} has no weights of {key}; train it with --keep-weights")
+            raise StoreError(
+                f"{home} has no weights of {key}; run the command that made it, or makes it, with --keep-weights"
+            )
         try:
             return dict(load_file(file))
         except SafetensorError as error:
@@ -175,15 +242,21 @@ class Store:
     # -- work in progress -----------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, *keys: str) -> Iterator[bool]:
+    def claim(self, *keys: str, enough: Callable[[], bool] = lambda: True) -> Iterator[bool]:
         """Hold the right to make these records; False if somebody else holds one or all are made.
 
         Whoever holds it finds damaged records out of the way: each was moved to ``KEY.json.damaged``.
+
+        Parameters
+        ----------
+        enough
+            Asked where all are made, once they are held: False to make them again, for example with weights.
         """
         with ExitStack() as locks:
             try:
                 held = all(self._lock(key, locks) for key in keys)
-                mine = held and any([not self._sound(key) for key in keys])  # noqa: C419 (each is set aside)
+                sound = held and all([self._sound(key) for key in keys])  # noqa: C419 (each is set aside)
+                mine = held and not (sound and enough())
             except OSError as error:
                 raise unwritable(self.folder, error) from None
             if not held:
@@ -239,6 +312,11 @@ def _read(file: Path) -> dict[str, Any] | None:
         return _with_nan(record) if content["sha256"] == _digest(record) else None
     except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
+
+
+def _write_head(folder: Path, recipe: Recipe, images: str) -> None:
+    head = {"format_version": FORMAT_VERSION, "recipe": recipe.to_dict(), "images": images}
+    write_atomically(folder / "store.json", json.dumps(head, indent=2).encode())
 
 
 def _check(folder: Path, found: dict[str, Any], recipe: Recipe, images: str) -> None:

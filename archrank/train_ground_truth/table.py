@@ -57,8 +57,9 @@ def merge(store: Store, name: str, *, licence: str = "", source: str = "") -> Gr
     """Collect the records of a store into a ground truth.
 
     Diverged networks are rows whose metrics are NaN, with ``status`` saying so. Variants of several teachers
-    carry the teacher in their name (``distilled:3-14-s0``). Zero-cost proxies and whole-network latencies become
-    metrics, block latencies a signature column.
+    carry the teacher in their name (``distilled:3-14-s0``), those of blocks distilled with several seeds the seed too
+    where it is not 0 (``finetuned-1:3-14-s0-b2``). Signatures of blocks distilled with several seeds are means.
+    Zero-cost proxies and whole-network latencies become metrics, block latencies a signature column.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def network_frame(
     ``host`` is the record's place in `hosts`, which `provenance` lists.
     """
     codes = [r["code"] for r in records]
-    teachers = {v: {r.get("teacher") for r in records if r["variant"] == v} for v in {r["variant"] for r in records}}
+    sources = {v: {_source(r) for r in records if r["variant"] == v} for v in {r["variant"] for r in records}}
     rows = []
     for record, params, flops in zip(records, space.params(codes), space.flops(codes), strict=True):
         m, variant = record["metrics"], record["variant"]
@@ -126,7 +127,7 @@ def network_frame(
         rows.append(
             {f"stage_{s}": b for s, b in enumerate(record["code"])}
             | {"seed": record["seed"], "status": record["status"], "teacher": record.get("teacher", "")}
-            | {"variant": variant if len(teachers[variant]) == 1 else f"{variant}:{record['teacher']}"}
+            | {"variant": variant if len(sources[variant]) == 1 else f"{variant}:{_source(record)}"}
             | {"test_acc": m["test_acc"], "test_loss": m["test_loss"], "val_acc": val_acc, "val_loss": val_loss}
             | {"params": int(params), "flops": int(flops), "train_seconds": record["host"]["cpu_seconds"]}
             | {f"{k}_curve": m[k] for k in CURVES}
@@ -134,6 +135,12 @@ def network_frame(
         )
     order = [*(f"stage_{s}" for s in reversed(range(space.stages))), "variant", "seed"]
     return pd.DataFrame(rows).sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def _source(record: Record) -> str:
+    """The teacher that a network was trained with, and the seed of its blocks where that is not 0."""
+    blocks = f"-b{record['block_seed']}" if record.get("block_seed") else ""
+    return f"{record.get('teacher', '')}{blocks}"
 
 
 def _with_measurements(frame: pd.DataFrame, records: Sequence[Record]) -> tuple[pd.DataFrame, list[Metric]]:
@@ -152,7 +159,7 @@ def _with_measurements(frame: pd.DataFrame, records: Sequence[Record]) -> tuple[
 def _signatures(
     blocks: Sequence[Record], records: Sequence[Record], networks: Sequence[Record], space: BloxSpace
 ) -> Signatures:
-    """One row per teacher, stage and block, with the columns that were measured.
+    """One row per teacher, stage and block, with the columns that were measured: the mean over seeds of distillation.
 
     The teacher that was best on the validation images comes first, which makes it the default; those whose
     training the store does not hold, untrained ones among them, come last.
@@ -162,13 +169,12 @@ def _signatures(
         for r in networks
         if r["variant"] == "normal" and r["status"] == "ok"
     }
-    rows = [
-        {k: r[k] for k in ("stage", "block", "teacher")}
-        | {m.name: r["metrics"].get(m.name, math.nan) for m in BLOCK_METRICS}
-        | {c: space.block_costs[c][r["stage"]][r["block"]] for c in ("params", "flops")}
-        for r in blocks
-    ]
-    frame = pd.DataFrame(rows)
+    which, costs = ["stage", "block", "teacher"], ["params", "flops"]
+    measured = [m.name for m in BLOCK_METRICS if m.name not in costs]
+    rows = [{k: r[k] for k in which} | {c: r["metrics"].get(c, math.nan) for c in measured} for r in blocks]
+    frame = pd.DataFrame(rows).groupby(which, as_index=False, dropna=False)[measured].mean()
+    for c in costs:
+        frame[c] = [space.block_costs[c][s][b] for s, b in zip(frame["stage"], frame["block"], strict=True)]
     rank = -frame["teacher"].map(accuracy).fillna(-1.0)
     frame = frame.assign(rank=rank).sort_values(["rank", "teacher", "stage", "block"], kind="stable", ignore_index=True)
     latencies, latency_metrics = latency_rows(records, "block-latency")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find_teacher(text: str, recipe: Recipe, store: Store, place: Place) -> TeacherRef:
-    """``STORE:KEY``, ``untrained:ARCH`` or ``ARCH``; the last is trained into the store if it is not there."""
+    """``STORE:KEY``, ``untrained:ARCH`` or ``ARCH``; the last is trained if the store lacks its weights."""
     from archrank.train_ground_truth.jobs import TeacherRef, TrainJob
     from archrank.train_ground_truth.store import Store
 
@@ -33,9 +33,7 @@ def find_teacher(text: str, recipe: Recipe, store: Store, place: Place) -> Teach
         source.weights(rest)
         return TeacherRef(tuple(record["code"]), record["seed"], folder)
     teacher = TeacherRef(_one_code(text, recipe.build_space()), 0, str(store.folder))
-    if not store.has_weights(teacher.key):
-        store.forget(teacher.key)  # a record without weights is made again with them: the numbers are the same
-        run([TrainJob(teacher.code, 0, keep_weights=True)], recipe, store, place, "training the teacher")
+    run([TrainJob(teacher.code, 0, keep_weights=True)], recipe, store, place, "training the teacher")
     return teacher
 
 
