@@ -48,6 +48,10 @@ def _json_codes(path: Path, space: MacroSpace) -> Codes:
         raise TableError(f"{path}: not JSON: {one_line(error)}") from error
     if not isinstance(data, list) or not data:
         raise TableError(f"{path}: expected a JSON list with one entry per architecture")
+    for row, entry in enumerate(data):
+        if not isinstance(entry, list) or len(entry) != space.stages:
+            got = f"{len(entry)} stages" if isinstance(entry, list) else repr(entry)
+            raise TableError(f"{path}: architecture {row} has {got}, expected a list of {space.stages} stages")
     nested = isinstance(data[0], list) and bool(data[0]) and isinstance(data[0][0], list)
     try:
         if nested and isinstance(space, BloxSpace):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
+
+_LINE_SECONDS = 60.0
 
 
 def show(what: Any) -> None:
@@ -27,12 +30,27 @@ def emit(result: Any) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on stderr, only where somebody sees it."""
+    """A progress bar on stderr; where that is no terminal, a line each minute."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _a_line_each_minute()
+        return
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting")
         yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
+
+
+def _a_line_each_minute() -> Callable[[int, int, str], None]:
+    last = time.monotonic()
+
+    def advance(done: int, total: int, label: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            typer.echo(f"{done} of {total}: {label}", err=True)
+
+    return advance

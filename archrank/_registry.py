@@ -19,6 +19,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, TypeVar
 
+from archrank._errors import there_are
+
 Kind = Literal["tabular", "graph"]
 GROUP = "archrank.extensions"
 
@@ -37,6 +39,10 @@ class Entry:
             factory: Callable[..., Any] = getattr(import_module(module), name)
             return factory
         return self.factory
+
+
+def _is_own(entry: Entry) -> bool:
+    return isinstance(entry.factory, str) and entry.factory.startswith("archrank.")
 
 
 E = TypeVar("E", bound=Entry)
@@ -59,10 +65,12 @@ class Registry(Generic[E]):
         self.entries: dict[str, E] = {}
 
     def add(self, name: str, entry: E) -> None:
-        """Make an entry known, in place of one of the same name."""
+        """Make an entry known, in place of one of the same name, unless that is archrank's own."""
         if not name or set(name) & set(self.reserved):
             characters = " or ".join(map(repr, self.reserved))
             raise ValueError(f"{self.what} {name!r}: a name must not be empty or contain {characters}")
+        if name in self.entries and _is_own(self.entries[name]) and not _is_own(entry):
+            raise ValueError(f"{self.what} {name!r} is archrank's own; register yours by another name")
         self.entries[name] = entry
 
     def names(self, kind: Kind | None = None) -> list[str]:
@@ -75,7 +83,7 @@ class Registry(Generic[E]):
         if name not in self.entries:
             load_extensions()
         if name not in self.entries:
-            raise ValueError(f"unknown {self.what} {name!r}; there are {', '.join(self.names(kind))}")
+            raise ValueError(f"unknown {self.what} {name!r}; {there_are(name, self.names(kind))}")
         return self.entries[name]
 
     def name_of(self, thing: Any) -> str:

@@ -48,6 +48,8 @@ class UserTable:
 
         if not self.path.is_file():  # a pipe or device would never end
             raise TableError(f"{self.path}: no such file; give the path of a CSV or parquet table")
+        if not self.path.stat().st_size:
+            raise TableError(f"{self.path}: the file is empty; expected a header and one row per network")
         try:
             if self.is_text:
                 options: Any = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}

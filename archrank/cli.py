@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_BENCHMARK = "blox-mini"
 DEFAULT_PREDICTORS = "auto,gp,donna,hant,gcn,gbdt:one_hot,gbdt:signature"
 DEFAULT_N_TRAIN = (20, 50, 100)
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="archrank",
@@ -249,15 +250,18 @@ def main() -> None:
     # A warning is one line as well, without the place in the code that raised it.
     warnings.formatwarning = lambda message, *_, **__: f"archrank: {message}\n"
     try:
-        code = app(standalone_mode=False)  # a closed pipe ends it quietly with exit code 1
+        # A closed pipe ends it quietly with exit code 1, Ctrl-C inside a command gives 130.
+        code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        code = _INTERRUPTED
     except Exception as error:
         message = _wrong_input(error)
         if message is None:
             raise
         print(f"archrank: {message}", file=sys.stderr)
         sys.exit(1 if _is_campaign_error(error) else 2)
+    if code == _INTERRUPTED:
+        print("archrank: interrupted; with a store, the same command goes on where it was", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -271,7 +275,9 @@ def _wrong_input(error: Exception) -> str | None:
     """One line for an error that the user can mend, None for a fault of ours."""
     if hasattr(error, "format_message"):  # the command line parser's own errors
         text = str(error.format_message())
-        text = f"{text} (see archrank --help)" if "--help" not in text else text
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "archrank"
+        text = f"{text} (see {command} --help)" if "--help" not in text else text
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, ValueError) or _is_campaign_error(error):

@@ -11,6 +11,7 @@ import pytest
 from test_benchmarks import BAD_TABLES
 
 import archrank
+from archrank._console import progress
 from archrank.cli import main
 
 
@@ -221,10 +222,21 @@ def test_ctrl_c_and_closed_pipes(folder, tmp_path):
             out, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, out, err) == (130, b"", b"")
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"archrank: interrupted; with a store, the same command goes on where it was\n"
     subprocess.run([*command, "fit", folder, "--predictor", "hant", "--out", tmp_path / "m"], check=True, **quiet)
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([*command, "predict", tmp_path / "m", "--all"], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr("archrank._console._LINE_SECONDS", 0.0)
+    with progress() as advance:
+        advance(3, 7, "donna")
+    monkeypatch.setattr("archrank._console._LINE_SECONDS", 1000.0)
+    with progress() as advance:
+        advance(4, 7, "donna")
+    assert capsys.readouterr().err == "3 of 7: donna\n"

@@ -116,7 +116,28 @@ def test_columns_of_blocks_by_their_distinct_cells():
 
 # -- what is refused -------------------------------------------------------------------------------
 
+
+def test_other_metrics_may_be_measured_in_part(tmp_path):
+    table = csv(tmp_path, "stage_0,acc,latency\na,1,5.5\nb,2,\nc,3,7\n")
+    assert table.default_metric == "acc"
+    np.testing.assert_array_equal(table.values("latency"), [5.5, np.nan, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("column", "direction"),
+    [
+        *((name, "min") for name in ("top1_err", "test_error", "wer", "FID", "latency")),
+        *((name, "max") for name in ("top1", "acc", "acc_size", "fidelity", "power")),
+    ],
+)
+def test_directions_by_name(tmp_path, column, direction):
+    table = csv(tmp_path, f"stage_0,{column}\na,1\nb,20\n")
+    assert table.metric().direction == direction
+
+
 BAD_CSV = {
+    "nothing at all": ("", "the file is empty; expected a header and one row per network"),
+    "a column of nothing": ("stage_0,acc,loss\na,1,\nb,2,\n", "column 'loss': is empty, as is every other row"),
     "percent sign": (HEAD + "a,x,93%\nb,x,3\n", r"row 1 \(line 2\), column 'acc': holds '93%', not a number"),
     "decimal comma": (HEAD + 'a,x,"93,5"\nb,x,3\n', r"column 'acc': holds '93,5', not a number"),
     "beyond floats": (HEAD + "a,x,1\nb,x,-1e400\n", r"row 2 \(line 3\), column 'acc': .*expected a finite number"),

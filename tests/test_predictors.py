@@ -273,7 +273,7 @@ def test_default_encodings(toy: GroundTruth) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("dona", {}, "unknown predictor 'dona'; there are .*, donna, .*"),
+        ("dona", {}, "unknown predictor 'dona'; there are .*, donna, .*; did you mean 'donna'"),
         ("gbdt:onehot", {}, "unknown encoding 'onehot'; there are codes, cost, .*, one_hot, .*"),
         ("gbdt:graph", {}, "encoding 'graph' does not suit here"),
         ("gcn:one_hot", {}, "encoding 'one_hot' does not suit here; graph do"),
@@ -324,6 +324,9 @@ def test_a_registered_predictor_can_be_made(monkeypatch: pytest.MonkeyPatch, tmp
         save(model, tmp_path / "model")
     with pytest.raises(ValueError, match="must not be empty or contain ':'"):
         register_predictor("a:b", Mean, encoding="one_hot")
+    with pytest.raises(ValueError, match="predictor 'gbdt' is archrank's own; register yours by another name"):
+        register_predictor("gbdt", Mean, encoding="one_hot")
+    register_predictor("mean", Mean, encoding="codes")  # one's own may be replaced: a cell that is run again
 
 
 def test_regressors_take_plain_arrays() -> None:

@@ -36,7 +36,8 @@ def test_an_objective_that_raises_is_a_recorded_failure():
         return np.where(codes[:, 0] < 20, np.inf, 1.0)
 
     calls = []
-    history = run(RandomSearch(blox(stages=2), seed=0), objective, budget=12, batch=4)
+    with pytest.warns(UserWarning, match="the objective failed with RuntimeError: out of memory; its batch counts"):
+        history = run(RandomSearch(blox(stages=2), seed=0), objective, budget=12, batch=4)
     assert calls == [4, 4, 4]
     assert history.errors == {4: "RuntimeError: out of memory"}
     assert np.isnan(history.values[4:8]).all()

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -53,7 +54,7 @@ class _Contestant:
 def compare(
     predictors: Predictors,
     benchmark: GroundTruth | str | Path,
-    n_train: Sequence[int] = (20, 50, 100, 200),
+    n_train: int | Sequence[int] = (20, 50, 100, 200),
     trials: int = 10,
     seed: int = 0,
     metric: str | None = None,
@@ -76,7 +77,7 @@ def compare(
     benchmark
         A ground truth, or what `archrank.load_benchmark` takes.
     n_train
-        Numbers of training networks.
+        Number of training networks, or several.
     trials
         Number of permutations.
     seed
@@ -100,7 +101,7 @@ def compare(
     Raises
     ------
     ComparisonError
-        If the benchmark is too small for `n_train`, or the arguments make no sense.
+        If the benchmark is too small for `n_train` or its metric is the same for all, or the arguments make no sense.
     ValueError
         For unknown predictors or encodings that the benchmark does not support.
 
@@ -122,7 +123,9 @@ def compare(
     y = table.values(target.name)
     there = np.isfinite(y)
     codes, y = table.codes[there], y[there]
-    sizes = _check_sizes(n_train, trials, table.name, len(y))
+    if len(y) and is_constant(y):
+        raise ComparisonError(f"{target.name} of benchmark {table.name!r} is {y[0]:g} for all: nothing to rank")
+    sizes = _check_sizes([n_train] if isinstance(n_train, int) else n_train, trials, table.name, len(y))
     contestants = list(_contestants(predictors, table, target, seed))
     rows: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
@@ -197,16 +200,14 @@ def _contestants(predictors: Predictors, table: GroundTruth, metric: Metric, see
 
 def _named(name: str, table: GroundTruth, metric: Metric, seed: int) -> _Contestant:
     from archrank.predictors.context import Context
-    from archrank.predictors.registry import default_encoding, make_predictor
+    from archrank.predictors.registry import build, default_encoding
 
-    def factory(random_state: int) -> Predictor:
-        model: Predictor = make_predictor(name, table, metric=metric.name, random_state=random_state)
-        return model
-
+    # What other processes are sent for every fit, which the table would be too large for.
+    context = Context.of(table, metric.name, None, None, None)
+    factory = partial(build, name, context)
     factory(seed)  # an unknown name is the caller's mistake, not a failed trial
     base, _, encoding = name.partition(":")
-    encoding = encoding or default_encoding(base, Context(table.space, metric, table.signatures))
-    return _Contestant(name, encoding, factory)
+    return _Contestant(name, encoding or default_encoding(base, context), factory)
 
 
 @dataclass(frozen=True)

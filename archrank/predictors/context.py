@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from archrank._errors import there_are
 from archrank._registry import Entry
 from archrank.spaces import MacroSpace
 
@@ -68,7 +69,7 @@ class Context:
         metrics = benchmark.metrics
         chosen = benchmark.default_metric if metric is None else metric
         if chosen not in metrics:
-            raise ValueError(f"unknown metric {chosen!r}; there are {', '.join(metrics)}")
+            raise ValueError(f"unknown metric {chosen!r}; {there_are(chosen, metrics)}")
         signatures = benchmark.signatures if signatures is None else signatures
         measured = NetworkColumns.of_benchmark(benchmark) if measured is None else measured
         curve = NetworkColumns.of_curve(benchmark, metrics[chosen]) if curve is None else curve

@@ -49,6 +49,11 @@ def register_predictor(
         The encodings that suit, if not all of the kind.
     configure
         Gives further parameters from the `Context` and the built encoding.
+
+    Raises
+    ------
+    ValueError
+        For a name that is empty, contains ``:`` or is that of one of archrank's own predictors.
     """
     _PREDICTORS.add(name, PredictorEntry(factory, kind, encoding, None if only is None else tuple(only), configure))
 

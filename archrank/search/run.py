@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -71,7 +72,7 @@ def run(search: Search, objective: Objective, budget: int, batch: int = 1, progr
     objective
         From codes ``(n, n_stages)`` to values ``(n,)`` in the metric's unit; NaN, or an infinite value, for
         a network whose training failed. An exception is taken for the failure of its batch: it is recorded
-        in `History.errors`, and the search goes on.
+        in `History.errors`, the first one also as a warning, and the search goes on.
     budget
         Number of networks, failed ones included.
     batch
@@ -100,7 +101,7 @@ def run(search: Search, objective: Objective, budget: int, batch: int = 1, progr
     """
     if budget < 1 or batch < 1:
         raise ValueError(f"expected a budget and a batch of 1 or more, got {budget} and {batch}")
-    errors = {}
+    errors: dict[int, str] = {}
     while search.trained < budget:
         try:
             codes = search.ask(min(batch, budget - search.trained))
@@ -109,6 +110,12 @@ def run(search: Search, objective: Objective, budget: int, batch: int = 1, progr
         try:
             values = np.array(objective(codes), dtype=np.float64)
         except Exception as error:
+            if not errors:
+                warnings.warn(
+                    f"the objective failed with {type(error).__name__}: {one_line(error)}; its batch counts as failed "
+                    "trainings and the search goes on, see History.errors",
+                    stacklevel=2,
+                )
             errors[search.trained] = f"{type(error).__name__}: {one_line(error)}"
             values = np.full(len(codes), np.nan)
         search.tell(codes, np.where(np.isinf(values), np.nan, values))

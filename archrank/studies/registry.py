@@ -6,6 +6,8 @@ import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from archrank._errors import there_are
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -63,7 +65,7 @@ def run_study(
     from archrank.benchmarks.catalogue import load_benchmark
 
     if name not in _MODULES:
-        raise ValueError(f"unknown study {name!r}; there are {', '.join(_MODULES)}")
+        raise ValueError(f"unknown study {name!r}; {there_are(name, _MODULES)}")
     run = import_module(f"archrank.studies.{_MODULES[name]}").run
     known = [p for p in inspect.signature(run).parameters if p not in ("bench", "quick", "seed", "progress")]
     if unknown := [option for option in options if option not in known]:

@@ -17,8 +17,9 @@ from archrank.ground_truth import GroundTruth, Metric
 from archrank.spaces import MacroSpace
 
 # Nobody should have to say that a loss is minimised; whoever means otherwise passes `metrics`.
+_ERROR = re.compile(r"err|(?<![a-z])(wer|cer|fid)(?![a-z])", re.IGNORECASE)
 _MINIMISED = re.compile(
-    r"loss|err|latency|time|second|params|flops|macs|memory|energy|perplexity|ppl|rmse|mse|mae|cost|size", re.IGNORECASE
+    r"loss|latency|time|second|params|flops|macs|memory|energy|perplexity|ppl|rmse|mse|mae|cost|size", re.IGNORECASE
 )
 # Networks times seeds that fit into memory as one array.
 _MOST_VALUES = 50_000_000
@@ -30,19 +31,22 @@ def direction_of(column: str) -> Literal["max", "min"]:
 
     Examples
     --------
-    >>> direction_of("val_loss"), direction_of("test_acc")
-    ('min', 'max')
+    >>> direction_of("val_loss"), direction_of("test_acc"), direction_of("top1_err")
+    ('min', 'max', 'min')
     """
+    if _ERROR.search(column):
+        return "min"
     return "min" if _MINIMISED.search(column) and not _ACCURACY.search(column) else "max"
 
 
 def guess_metric(column: str, values: NDArray[np.float64]) -> Metric:
-    """What a column measures, going by its name and, for accuracies, by its range."""
-    if not _ACCURACY.search(column) or values.min() < 0 or values.max() > 100:
+    """What a column measures, going by its name and, for accuracies and their errors, by its range."""
+    least, most = np.nanmin(values), np.nanmax(values)
+    if not _ACCURACY.search(column) or least < 0 or most > 100:
         return Metric(column, direction_of(column))
-    if values.max() <= 1:
-        return Metric(column, "max", "", (0.0, 1.0))
-    return Metric(column, "max", "%", (0.0, 100.0))
+    if most <= 1:
+        return Metric(column, direction_of(column), "", (0.0, 1.0))
+    return Metric(column, direction_of(column), "%", (0.0, 100.0))
 
 
 def read_table(
@@ -58,7 +62,8 @@ def read_table(
     Parameters
     ----------
     path
-        CSV or parquet with one column per stage (block names or ids) and one per metric. Optional
+        CSV or parquet with one column per stage (block names or ids) and one per metric. Cells of other metrics than
+        the default one, which is the first accuracy or the first of all, may be empty: not measured. Optional
         columns: ``seed`` and ``variant``; without ``seed`` repeated rows of one network, or of
         isomorphic twins, are its seeds.
     space
@@ -68,7 +73,7 @@ def read_table(
         Names of the stage columns, if they are not ``stage_0``, ``block0`` or ``layer0`` and so on.
     metrics
         Which columns are metrics, and their directions. By default all other columns, minimised if
-        their name says loss, latency, params and the like; accuracies are bounded by 1 or by 100 %.
+        their name says loss, error, latency, params and the like; accuracies are bounded by 1 or by 100 %.
     name
         What reports call the table; by default the file's name.
 
@@ -85,7 +90,12 @@ def read_table(
     others = [c for c in table.frame.columns if c not in {*stages, "seed", "variant"}]
     if not others:
         raise TableError(f"{path}: no metric column beside {', '.join(stages)}; add one, for example test_acc")
-    values = {c: table.numbers(c) for c in metrics or others}
+    names = list(metrics or others)
+    default = next((c for c in names if _ACCURACY.search(c)), names[0])
+    values = {c: table.numbers(c, empty=c != default) for c in names}
+    for column in names:
+        if np.isnan(values[column]).all():
+            table.fail(0, column, "is empty, as is every other row; expected numbers, or no such column")
     metrics = dict(metrics) if metrics else {c: guess_metric(c, v) for c, v in values.items()}
     found, codes = table.codes(stages, space)
     networks = found.index(found.canonical(codes))
@@ -109,7 +119,6 @@ def read_table(
             )
     else:
         frame["seed"] = frame.assign(network=networks).groupby(["network", "variant"]).cumcount()
-    default = next((c for c in metrics if _ACCURACY.search(c)), next(iter(metrics)))
     return GroundTruth.from_frame(
         found,
         pd.concat([frame, pd.DataFrame(values)], axis=1),
