@@ -14,6 +14,8 @@ from sklearn.pipeline import Pipeline
 
 from archrank.predictors.target import Target, check_coverage
 
+ONE_SIGMA = 0.6826894921370859  # coverage of a normal law's interval of one standard deviation
+
 
 @dataclass(frozen=True)
 class State:

@@ -13,11 +13,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from archrank.predictors.base import NormalOnTarget, State, has_interval, predict_interval
+from archrank.predictors.base import ONE_SIGMA, NormalOnTarget, State, has_interval, predict_interval
 from archrank.predictors.target import Target, Transform, check_features, check_training_data
 from archrank.predictors.validation import fold_numbers
 
-_ONE_SIGMA = 0.6826894921370859  # coverage of a normal law's interval of one standard deviation
 _AT_ONCE = 20_000  # architectures to predict at a time: their features of all members stay within 0.2 GB
 _FEWEST = 5  # distinct networks from which on weights are learnt
 
@@ -145,7 +144,7 @@ class EnsembleRegressor(NormalOnTarget, RegressorMixin, BaseEstimator):
         spreads = np.full_like(means, np.nan)
         for row, model in enumerate(models if spread else ()):
             if has_interval(model):
-                lo, hi = predict_interval(model, codes, _ONE_SIGMA)
+                lo, hi = predict_interval(model, codes, ONE_SIGMA)
                 spreads[row] = (self.target_.place(hi) - self.target_.place(lo)) / 2
         return means, spreads
 
