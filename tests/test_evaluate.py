@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kendalltau, norm
+from scipy.stats import kendalltau, norm, ttest_rel
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import BayesianRidge, Ridge
 
@@ -13,6 +13,7 @@ import archrank
 from archrank.benchmarks import metrics
 from archrank.benchmarks.calibration import calibration
 from archrank.benchmarks.evaluate import ComparisonError
+from archrank.benchmarks.report import Report
 from archrank.benchmarks.splits import n_test
 from archrank.ground_truth import GroundTruth, Metric, TableError
 
@@ -64,6 +65,13 @@ def test_scores_with_ties_and_constants():
 
 
 # -- splits -----------------------------------------------------------------------------------------
+
+
+def test_a_constant_metric_is_refused(toy):
+    frame = toy.frame.assign(acc=50.0)
+    table = GroundTruth.from_frame(toy.space, frame, {"acc": toy.metric("acc")}, name="flat")
+    with pytest.raises(ComparisonError, match="acc of benchmark 'flat' is 50 for all: nothing to rank"):
+        archrank.compare(RIDGE, table, n_train=20)
 
 
 def test_training_and_test_networks(toy):
@@ -156,7 +164,13 @@ def test_report_table_and_files(report, tmp_path):
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(report.table())
     text = console.export_text()
-    for part in ("noise ceiling 0.", "reproducibility 0.", "5 constant", "95 % interval", "acc [%]"):
+    for part in (
+        "noise ceiling 0.",
+        "reproducibility 0.",
+        "5 constant",
+        "95 % interval: of the mean over splits",
+        "acc [%]",
+    ):
         assert part in text
     report.save(tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -173,9 +187,37 @@ def test_paired_difference(report):
     assert pair.decided
     assert pair.n_train == 50
     assert pair.low <= pair.difference <= pair.high
+    taus = report.rows[report.rows["n_train"] == 50].pivot_table(
+        index="trial", columns="predictor", values="kendall_tau"
+    )
+    known = ttest_rel(taus["ridge"], taus["mean"]).confidence_interval()
+    assert [pair.low, pair.high] == pytest.approx([known.low, known.high])
     assert report.paired("ridge", "ridge", 20).difference == 0.0
     with pytest.raises(TableError, match="no scores of 'x' at n_train 50; there are mean, ridge"):
         report.paired("x", "mean")
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_of_equal_predictors_one_in_twenty_is_taken_for_better(n):
+    """Differences are normal with mean zero; the share decided is 5 % but for three of its standard errors."""
+    times = 150
+    taus = pd.DataFrame(0.5 + 0.01 * np.random.default_rng(n).normal(size=(times, n))).melt(
+        ignore_index=False, var_name="trial", value_name="kendall_tau"
+    )
+    rows = taus.rename_axis("n_train").reset_index().assign(predictor="a", status="ok")
+    rows = pd.concat([rows, rows.assign(predictor="b", kendall_tau=0.5)])
+    report = Report("null", Metric("acc"), 90, 30, 0, None, rows, pd.DataFrame(), pd.DataFrame(), {})
+    share = np.mean([report.paired("a", "b", i).decided for i in range(times)])
+    assert abs(share - 0.05) < 3 * np.sqrt(0.05 * 0.95 / times)
+
+
+def test_two_trials_have_no_interval(toy):
+    report = archrank.compare({**RIDGE, "other": lambda seed: Ridge(alpha=9.0)}, toy, n_train=[20], trials=2)
+    pair = report.paired("ridge", "other")
+    assert (pair.trials, pair.decided) == (2, False)
+    assert np.isnan([pair.low, pair.high]).all()
+    assert report.summary()[["kendall_tau_low", "kendall_tau_high"]].isna().all(axis=None)
+    assert "95 % interval: of the mean" not in report.table().caption
 
 
 def test_failures_are_rows(toy, tmp_path):

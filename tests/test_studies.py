@@ -16,7 +16,9 @@ from archrank.cli import main
 from archrank.ground_truth import Metric, TableError
 from archrank.predictors import make_predictor
 from archrank.studies import list_studies, run_study
+from archrank.studies.finetune import _below
 from archrank.studies.predicting import lead, shared
+from archrank.studies.reference import reference, reference_text
 from archrank.studies.signatures_text import _ahead
 from archrank.studies.statistics import Estimate, mean_of, tau_between_seeds, tau_gain, tau_of
 from archrank.studies.teacher_facts import complete_columns, describe_teachers
@@ -176,7 +178,7 @@ def test_the_verdict_follows_sign_direction_and_interval(change, direction, verd
     bench = table(rows(normal), rows(normal + change + 0.3 * (noise - noise.mean()), "distilled"), direction=direction)
     study = run_study("distillation", bench, quick=True)
     assert f"Distillation (distilled) {verdict}" in study.text
-    assert "Too few networks have a second seed" in study.text
+    assert "Too few of them have a second seed" in study.text
     assert "curves" not in study.tables
 
 
@@ -205,8 +207,33 @@ def test_too_few_distilled_networks_are_not_said_to_rank_alike():
     first = noisy(0.8, 1)
     bench = table(rows(first), rows(noisy(0.8, 2), seed=1), rows(first[:4] + 1, "distilled", codes=CODES[:4]))
     study = run_study("distillation", bench, quick=True)
-    assert "144 networks; too few networks to tell whether distillation changes the ranking" in study.text
+    assert "Too few of them have a second seed to say what tau two normal trainings have." in study.text
     assert "overlap" not in study.text
+
+
+def test_two_seeds_are_those_of_the_networks_trained_both_ways():
+    """On the 30 distilled networks seeds agree, on the others they are chance."""
+    first, few = noisy(0.8, 1), CODES[:30]
+    again = np.where(np.arange(144) < 30, first, np.random.default_rng(0).normal(50.0, 5.0, size=144))
+    bench = table(rows(first), rows(again, seed=1), rows(first[:30] + 1, "distilled", codes=few))
+    row = run_study("distillation", bench, quick=True).tables["ranking"].iloc[0]
+    assert (row["n_reproduced"], row["reproducibility_tau"]) == (30, pytest.approx(1.0))
+
+
+def test_seeds_of_one_network_are_one_value_of_a_curve():
+    """Ten seeds of each of six networks: the interval is that of six values, not of sixty."""
+    codes, rng = CODES[:6], np.random.default_rng(0)
+    gain = rng.normal(size=6)
+    parts = []
+    for seed in range(10):
+        normal = rng.normal(50.0, 1.0, size=6)
+        curves = [[v] for v in normal], [[v] for v in normal + gain + rng.normal(scale=0.01, size=6)]
+        parts.append(rows(normal, seed=seed, codes=codes, acc_curve=curves[0]))
+        parts.append(rows(normal, "distilled", seed=seed, codes=codes, acc_curve=curves[1]))
+    row = run_study("distillation", table(*parts), quick=True).tables["curves"].iloc[0]
+    assert (row["n_networks"], row["n_trainings"]) == (6, 60)
+    known = mean_of(gain)
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx([known.low, known.high], abs=0.02)
 
 
 def test_regression_to_the_mean_is_not_taken_for_a_gain_of_the_worst():
@@ -271,7 +298,7 @@ def test_finetuned_equal_to_normal_ranks_alike(studies):
     assert set(study.tables["reference"]["what"]) == {"two seeds", "noise ceiling"}
     assert "finetuned-3 ranks better than finetuned-0" in study.text
     assert "has a higher tau than all of these" in study.text
-    assert "is not below them" in study.text
+    assert "of finetuned-3, is above two seeds and noise ceiling." in study.text  # it is the target itself
 
 
 def test_early_epochs_are_powers_of_two(studies):
@@ -306,6 +333,44 @@ def test_a_cheaper_way_that_is_left_out_is_named():
     assert study.tables["left_out"].to_numpy().tolist() == [["from scratch, epoch 1 of 3", 2]]
     assert "from scratch, epoch 1 of 3" not in study.tables["ranking"]["way"].tolist()
     assert "values of some of the 144 networks are missing (how many): from scratch, epoch 1 of 3 (2)." in study.text
+
+
+def test_references_are_those_of_the_finetuned_networks():
+    """Seeds agree on the 40 fine-tuned networks alone; one network has no value."""
+    first = noisy(0.5, 0)
+    again = np.where(np.arange(144) < 40, first, np.random.default_rng(0).normal(50.0, 5.0, size=144))
+    first[-1] = again[-1] = np.nan
+    tuned = rows(first[:40] + np.random.default_rng(1).normal(size=40), "finetuned-1", codes=CODES[:40])
+    bench = table(rows(first), rows(again, seed=1), tuned)
+    found = run_study("finetune", bench, quick=True).tables["reference"].set_index("what")
+    assert found.loc["two seeds", ["n_networks", "kendall_tau"]].tolist() == [40, pytest.approx(1.0)]
+    assert found.loc["noise ceiling", "n_networks"] == 40
+    alone = table(rows(first), rows(again[40:], seed=1, codes=CODES[40:]), tuned)
+    study = run_study("finetune", alone, quick=True)
+    assert study.tables["reference"]["what"].tolist() == ["noise ceiling"]
+    whole = reference(bench, "acc", 0, 19).set_index("what")
+    assert whole["n_networks"].tolist() == [143, 143]
+    assert "two seeds 0." in reference_text(whole.reset_index())
+    assert "), 143 networks; noise ceiling 0." in reference_text(whole.reset_index())
+
+
+@pytest.mark.parametrize(
+    ("tau", "verdict"),
+    [
+        ((0.7, 0.6, 0.74), "below two seeds and noise ceiling"),
+        ((0.7, 0.6, 0.78), "below noise ceiling and not shown to be below two seeds"),
+        ((0.7, 0.6, 0.82), "not shown to be below two seeds and noise ceiling"),
+        ((0.9, 0.86, 0.92), "above two seeds and noise ceiling"),
+        ((0.7, np.nan, np.nan), "not shown to be below two seeds and noise ceiling"),
+    ],
+)
+def test_what_is_below_a_reference_is_decided_by_intervals(tau, verdict):
+    columns = ["kendall_tau", "kendall_tau_low", "kendall_tau_high"]
+    known = pd.DataFrame([(0.8, 0.75, 0.85), (0.81, np.nan, np.nan)], columns=columns)
+    known = known.assign(what=["two seeds", "noise ceiling"], n_networks=50)
+    assert f"of finetuned-1, is {verdict}." in _below(
+        known, [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))]
+    )
 
 
 def test_finetune_without_common_networks():
@@ -428,7 +493,7 @@ def test_a_lead_over_one_with_more_splits_may_be_negative():
     assert rows["best"].unique().tolist() == ["first"]
     assert rows.loc["second", ["trials", "lead"]].tolist() == pytest.approx([10, -0.15])
     sentence = _ahead(lead(report, 50))
-    assert "first is behind second, their tau differs by -0.150 (95 % -0.300 to" in sentence
+    assert "first is behind second, their tau differs by -0.150 (95 % -0.339 to +0.039)" in sentence
     assert "not shown to be ahead of second." in sentence
 
 
@@ -455,10 +520,19 @@ def test_estimates():
     assert chance.decided == 0
     gain = tau_gain(np.arange(50.0), rng.normal(size=50), np.arange(50.0), resamples=199)
     assert gain.decided == 1
+    assert not mean_of(np.array([])).known
     few = mean_of(np.ones(4))
     assert (few.value, few.decided) == (1.0, 0)
     assert f"{few:.1f}" == "1.0 (interval unknown)"
     assert f"{Estimate(0.1, -0.2, 0.3):+.1f}" == "+0.1 (95 % -0.2 to +0.3)"
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_of_means_that_are_zero_one_in_twenty_is_decided(n):
+    """The share is 5 % but for three of its standard errors; fewer than five values decide nothing."""
+    values = np.random.default_rng(n).normal(size=(4000, n))
+    share = np.mean([mean_of(row).decided != 0 for row in values])
+    assert abs(share - (0.05 if n >= 5 else 0.0)) < 3 * np.sqrt(0.05 * 0.95 / len(values))
 
 
 def test_of_many_networks_only_the_interval_is_resampled(monkeypatch):

@@ -56,7 +56,12 @@ class Noise:
 
 
 def measure_noise(
-    table: GroundTruth, metric: str | None = None, trials: int = 10, seed: int = 0, variant: str = "normal"
+    table: GroundTruth,
+    metric: str | None = None,
+    trials: int = 10,
+    seed: int = 0,
+    variant: str = "normal",
+    among: NDArray[np.bool_] | None = None,
 ) -> Noise:
     """Reproducibility and noise ceiling of a metric, on the test sets that `compare` uses.
 
@@ -77,9 +82,13 @@ def measure_noise(
         As in `compare`.
     variant
         Way of training, "normal" by default.
+    among
+        Networks of the table, bool ``(n_networks,)``, to draw the ceiling for, in place of test sets. The spread
+        between seeds and the reproducibility remain those of the whole table.
     """
     values = table.seed_values(metric, variant)
-    values = values[np.isfinite(values).any(axis=1)]
+    there = np.isfinite(values).any(axis=1)
+    values = values[there]
     counts = np.isfinite(values).sum(axis=1)
     repeated = int((counts > 1).sum())
     most = int(counts.max(initial=0))
@@ -93,7 +102,10 @@ def measure_noise(
     known = mean.mean() + _shrinkage(mean, variance, counts > 1, agreement, rng) * (mean - mean.mean())
     taus = []
     for trial in range(trials):
-        test = permutation(len(mean), seed + trial)[len(mean) - n_test(len(mean)) :]
+        if among is None:
+            test = permutation(len(mean), seed + trial)[len(mean) - n_test(len(mean)) :]
+        else:
+            test = np.flatnonzero(among[there])
         errors = rng.normal(size=(_DRAWS, len(test))) * np.sqrt(variance / counts)[test]
         taus.append(np.mean([kendall(known[test], known[test] + e) for e in errors]))
     return Noise(agreement, float(np.mean(taus)), float(np.std(taus)), most, repeated, pooled)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap, t
 
 from archrank.benchmarks.calibration import SCORES as CALIBRATION
+from archrank.benchmarks.intervals import mean_interval
 from archrank.benchmarks.noise import Noise
 from archrank.ground_truth import Metric, TableError
 
@@ -43,7 +43,8 @@ class PairedDifference:
     difference
         Mean of tau(first) - tau(second).
     low, high
-        95 % bootstrap interval over trials.
+        Student's 95 % interval of the mean over splits of this table, NaN for fewer than three trials. All splits
+        share the table's networks, so that it does not tell what another sample of networks would give.
     """
 
     first: str
@@ -56,7 +57,7 @@ class PairedDifference:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Whether the interval excludes zero; not where there is none."""
         return self.low > 0 or self.high < 0
 
 
@@ -110,13 +111,14 @@ class Report:
 
         ``failures`` counts trials that failed and trials that predicted a constant; the latter enter
         the means with tau 0. ``kendall_tau_low`` and ``kendall_tau_high`` are Student's 95 % interval
-        of the mean over trials, NaN for fewer than two.
+        of the mean over splits of this table, NaN for fewer than three: all splits share its networks, and another
+        sample of networks would differ by more.
         """
         rows = []
         for (predictor, encoding, n), part in self.rows.groupby(["predictor", "encoding", "n_train"], sort=False):
             scored = part[part["status"] != "failed"]
             tau = scored["kendall_tau"]
-            half = t.ppf(0.975, len(tau) - 1) * tau.std() / np.sqrt(len(tau)) if len(tau) > 1 else np.nan
+            low, high = np.clip(mean_interval(tau), -1.0, 1.0)
             rows.append(
                 {
                     "predictor": predictor,
@@ -125,8 +127,8 @@ class Report:
                     "trials": len(part),
                     "kendall_tau_mean": tau.mean(),
                     "kendall_tau_std": tau.std(),
-                    "kendall_tau_low": max(tau.mean() - half, -1.0) if len(tau) > 1 else np.nan,
-                    "kendall_tau_high": min(tau.mean() + half, 1.0) if len(tau) > 1 else np.nan,
+                    "kendall_tau_low": low,
+                    "kendall_tau_high": high,
                     "spearman_mean": scored["spearman"].mean(),
                     "tau_top10_mean": scored["tau_top10"].mean(),
                     "precision_top10pct_mean": scored["precision_top10pct"].mean(),
@@ -179,7 +181,10 @@ class Report:
         return report_table(self)
 
     def paired(self, first: str, second: str, n_train: int | None = None) -> PairedDifference:
-        """Compare two predictors on the same splits by a bootstrap over trials.
+        """Compare two predictors on the same splits by Student's paired interval over trials.
+
+        It tells which of the two is ahead on average over splits of this table, with so many of its networks to learn
+        from; not what another sample of networks would give.
 
         Parameters
         ----------
@@ -202,11 +207,8 @@ class Report:
         difference = (taus[first] - taus[second]).dropna().to_numpy()
         if len(difference) < 2:
             raise TableError(f"{first!r} and {second!r} share {len(difference)} trials at n_train {n}; run two or more")
-        interval = bootstrap(
-            (difference,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
-        ).confidence_interval
-        mean = float(difference.mean())
-        return PairedDifference(first, second, n, len(difference), mean, float(interval.low), float(interval.high))
+        low, high = mean_interval(difference)
+        return PairedDifference(first, second, n, len(difference), float(difference.mean()), low, high)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``report.json``, ``trials.csv``, ``predictions.csv`` and PNG pictures.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from archrank.benchmarks.report import Report
 
 _HEADINGS = ("train", "tau", "95 % interval", "Spearman", "tau top 10 %", "precision 10 %", "regret@10", "RMSE")
+_INTERVAL = "95 % interval: of the mean over splits of this table, not of what other networks would give"
 _UNCERTAINTY = "50 / 90 %: test networks within these intervals; NLL: nats per network, normal in the metric's unit"
 
 
@@ -22,10 +23,11 @@ def report_table(report: Report) -> Table:
     unit = f" [{metric.unit}]" if metric.unit else ""
     better = "higher" if metric.direction == "max" else "lower"
     calibrated = any(not np.isnan(row["coverage90_mean"]) for row in rows)
+    several = any(not np.isnan(row["kendall_tau_low"]) for row in rows)
     table = Table(
         title=f"{report.benchmark}: {metric.name}{unit} of {report.n_networks} networks ({better} is better), "
         f"Kendall's tau on {report.n_test} test networks, mean over {report.rows['trial'].nunique()} random splits",
-        caption="\n".join([report.noise_text(), *([_UNCERTAINTY] if calibrated else [])]),
+        caption="\n".join([report.noise_text(), *[_INTERVAL] * several, *[_UNCERTAINTY] * calibrated]),
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
     )
@@ -39,7 +41,8 @@ def report_table(report: Report) -> Table:
         if last not in (None, row["predictor"]):
             table.add_section()
         last = row["predictor"]
-        interval = f"{row['kendall_tau_low']:.3f} to {row['kendall_tau_high']:.3f}" if row["trials"] > 1 else ""
+        ends = (row["kendall_tau_low"], row["kendall_tau_high"])
+        interval = "" if np.isnan(ends).any() else f"{ends[0]:.3f} to {ends[1]:.3f}"
         table.add_row(
             row["predictor"],
             row["encoding"],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from archrank.encodings.proxy import curve_of
@@ -20,7 +21,7 @@ from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants, only_when_training
-from archrank.studies.statistics import Floats, estimate_of, mean_of, tau_between_seeds, tau_of
+from archrank.studies.statistics import UNKNOWN, Floats, estimate_of, mean_of, tau_between_seeds, tau_of
 from archrank.studies.wording import target_spec, unit_text
 
 if TYPE_CHECKING:
@@ -75,20 +76,20 @@ def run(
         only_when_training(data=data, networks=networks, store=store, device=device, workers=workers)
     variants = need_variants(bench, "distillation", "distilled.*", "networks trained with a teacher", _COMMAND)
     target, resamples = bench.metric(metric), 499 if quick else 1999
-    seeds = tau_between_seeds(bench, target.name, seed, resamples)
     differences, rankings, curves = [], [], []
     for step, variant in enumerate(variants):
         if progress is not None:
             progress(step, len(variants), variant)
-        normal, distilled = _pairs(bench, target.name, variant)
-        differences += [{"variant": variant} | row for row in _differences(normal, distilled, target, seed)]
+        normal, distilled, among = _pairs(bench, target.name, variant)
+        differences += [{"variant": variant} | row for row in _differences(normal, distilled, target)]
         tau = tau_of(normal, distilled, seed, resamples)
+        seeds = tau_between_seeds(bench, target.name, seed, resamples, among) or UNKNOWN
         rankings.append(
             {"variant": variant, "n_networks": tau.n, **tau.columns("kendall_tau")}
-            | ({} if seeds is None else {"n_reproduced": seeds.n, **seeds.columns("reproducibility_tau")})
+            | {"n_reproduced": seeds.n, **seeds.columns("reproducibility_tau")}
             | {"normal_std": float(normal.std()), "distilled_std": float(distilled.std())}
         )
-        curves += [{"variant": variant} | row for row in _curves(bench, target, variant, seed)]
+        curves += [{"variant": variant} | row for row in _curves(bench, target, variant)]
     tables = {"difference": pd.DataFrame(differences), "ranking": pd.DataFrame(rankings)}
     if curves:
         tables["curves"] = pd.DataFrame(curves)
@@ -104,21 +105,21 @@ def run(
     )
 
 
-def _pairs(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats]:
-    """Normal and distilled values of the networks that have both, means over their common seeds, ``(n,)`` each."""
+def _pairs(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Normal and distilled values, means over common seeds, ``(n,)`` each, of the networks that have both; which."""
     normal, distilled = bench.seed_values(metric), bench.seed_values(metric, variant)
     both = np.isfinite(normal) & np.isfinite(distilled)
-    there = both.any(axis=1)
+    there = np.asarray(both.any(axis=1))
     if not there.any():
         raise TableError(
             f"study 'distillation': no network of table {bench.name!r} has {metric} both of variant 'normal' and of "
             f"{variant!r} with the same seed; train the same --archs and --seeds with and without --teacher"
         )
     means = [np.nanmean(np.where(both, v, np.nan)[there], axis=1) for v in (normal, distilled)]
-    return means[0], means[1]
+    return means[0], means[1], there
 
 
-def _differences(normal: Floats, distilled: Floats, target: Metric, seed: int) -> list[dict[str, Any]]:
+def _differences(normal: Floats, distilled: Floats, target: Metric) -> list[dict[str, Any]]:
     # Quarters by the mean of both trainings: quarters by the normal value alone would hold networks that were unlucky
     # in it at the bottom, and distillation would seem to help them (regression to the mean).
     level = rankdata(target.sign * (normal + distilled), method="ordinal") - 1
@@ -135,15 +136,19 @@ def _differences(normal: Floats, distilled: Floats, target: Metric, seed: int) -
                 "n_networks": len(difference),
                 "normal_mean": float(normal[chosen].mean()),
                 "distilled_mean": float(distilled[chosen].mean()),
-                **mean_of(difference, seed).columns("difference"),
+                **mean_of(difference).columns("difference"),
                 "share_better": float((target.sign * difference > 0).mean()),
             }
         )
     return rows
 
 
-def _curves(bench: GroundTruth, target: Metric, variant: str, seed: int) -> list[dict[str, Any]]:
-    """Mean of each epoch over the trainings that have it both ways, with the interval of the paired difference."""
+def _curves(bench: GroundTruth, target: Metric, variant: str) -> list[dict[str, Any]]:
+    """Mean of each epoch over networks, with the interval of the paired difference.
+
+    Of a network it is the mean over the seeds that have the epoch both ways: trainings of one network are not
+    independent.
+    """
     name = curve_of(bench, target)
     if name is None:
         return []
@@ -152,14 +157,15 @@ def _curves(bench: GroundTruth, target: Metric, variant: str, seed: int) -> list
     epochs = min((curve.shape[1] for pair in pairs for curve in pair), default=0)
     rows = []
     for epoch in range(epochs):
-        a, b = (np.concatenate([pair[way][:, epoch] for pair in pairs]) for way in (0, 1))
-        there = np.isfinite(a) & np.isfinite(b)
-        if there.any():
-            difference = mean_of((b - a)[there], seed)
-            means = {"normal_mean": float(a[there].mean()), "distilled_mean": float(b[there].mean())}
+        a, b = (np.stack([pair[way][:, epoch] for pair in pairs]) for way in (0, 1))  # (n_seeds, n_networks)
+        both = np.isfinite(a) & np.isfinite(b)
+        if both.any():
+            there = both.any(axis=0)
+            normal, distilled = (np.nanmean(np.where(both, v, np.nan)[:, there], axis=0) for v in (a, b))
+            difference = mean_of(distilled - normal)
             rows.append(
-                {"curve": name, "epoch": epoch + 1, "n_trainings": difference.n}
-                | means
+                {"curve": name, "epoch": epoch + 1, "n_networks": difference.n, "n_trainings": int(both.sum())}
+                | {"normal_mean": float(normal.mean()), "distilled_mean": float(distilled.mean())}
                 | difference.columns("difference")
             )
     return rows
@@ -206,26 +212,24 @@ def _by_level(quarters: pd.DataFrame, target: Metric) -> str:
 def _alike(ranking: Mapping[Any, Any]) -> str:
     tau = estimate_of(ranking, "kendall_tau")
     text = f"Both ways rank the {ranking['n_networks']} networks with Kendall's tau {tau:.3f}."
-    if "reproducibility_tau" not in ranking:
-        return f"{text} Too few networks have a second seed to say what tau two normal trainings have."
     seeds = estimate_of(ranking, "reproducibility_tau")
-    if not (tau.known and seeds.known):
-        verdict = "too few networks to tell whether distillation changes the ranking by more than another seed does"
-    elif tau.high < seeds.low:
+    if not seeds.known:
+        return f"{text} Too few of them have a second seed to say what tau two normal trainings have."
+    if tau.high < seeds.low:
         verdict = "distillation changes the ranking by more than another seed does"
     elif tau.low > seeds.high:
         verdict = "the two ways, which share their seed, agree better than that"
     else:
         verdict = "the intervals overlap, so that no change of ranking beyond that of another seed is shown"
-    between = f"Two normal trainings with different seeds have {seeds:.3f} on {ranking['n_reproduced']} networks"
+    between = f"Two normal trainings with different seeds have {seeds:.3f} on {ranking['n_reproduced']} of them"
     return f"{text} {between}; {verdict}."
 
 
 def _over_epochs(curve: pd.DataFrame) -> str:
     first, last = curve.iloc[0], curve.iloc[-1]
     return (
-        f"Per epoch ({last['curve']}, {last['n_trainings']} trainings each way) the change is "
-        f"{estimate_of(first, 'difference'):+.3g} after epoch {first['epoch']} and "
+        f"Per epoch ({last['curve']}, {last['n_networks']} networks, {last['n_trainings']} trainings each way) the "
+        f"change is {estimate_of(first, 'difference'):+.3g} after epoch {first['epoch']} and "
         f"{estimate_of(last, 'difference'):+.3g} after epoch {last['epoch']}."
     )
 

@@ -60,7 +60,7 @@ def run(
     normal = bench.values(target.name)
     tuned = {v: bench.values(target.name, variant=v) for v in sorted(found, key=lambda v: (_epochs(v), v))}
     # The same networks for all, so that taus can be compared.
-    common = np.isfinite(np.column_stack([normal, *tuned.values()])).all(axis=1)
+    common = np.asarray(np.isfinite(np.column_stack([normal, *tuned.values()])).all(axis=1))
     if common.sum() < 3:
         raise TableError(
             f"study 'finetune': table {bench.name!r} has {common.sum()} networks with {target.name} both from scratch "
@@ -90,7 +90,7 @@ def run(
             columns=["way", "less", "gain", "gain_low", "gain_high"],
         ),
         "level": pd.DataFrame(level).rename_axis("variant").reset_index(),
-        "reference": reference(bench, target.name, seed, resamples),
+        "reference": reference(bench, target.name, seed, resamples, common),
     }
     extent = f"{len(truth)} networks both from scratch and in each of {', '.join(tuned)}"
     return Study(
@@ -195,11 +195,18 @@ def _level(level: pd.DataFrame, target: Metric) -> str:
 
 
 def _below(table: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:
+    """Where the best stands against two seeds and the ceiling of the same networks, as far as intervals tell."""
     best = max(tuned, key=lambda row: row["kendall_tau"])
+    tau = estimate_of(best, "kendall_tau")
     if not len(table):
         return reference_text(table)
-    below = table.loc[table["kendall_tau"] > best["kendall_tau"], "what"].tolist()
-    verdict = f"below {listed(below)}" if below else "not below them"
+    groups: dict[str, list[str]] = {"below": [], "above": [], "not shown to be below": []}
+    for row in table.to_dict("records"):
+        other = estimate_of(row, "kendall_tau")
+        low, high = (other.low, other.high) if other.known else (other.value, other.value)  # the ceiling has none
+        way = "below" if tau.high < low else "above" if tau.low > high else "not shown to be below"
+        groups[way].append(row["what"])
+    verdict = " and ".join(f"{way} {listed(names)}" for way, names in groups.items() if names)
     return f"{reference_text(table)} The best fine-tuned ranking, of {best['way']}, is {verdict}."
 
 

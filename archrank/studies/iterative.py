@@ -68,7 +68,8 @@ def run(
         By default the table's own.
     trials
         Repetitions, each with another random half of the table's networks to choose from; 100 by default,
-        10 if `quick`.
+        10 if `quick`. Intervals are of the mean over halves of this table, not of what another sample of networks
+        would give.
     rounds, per_round
         Of the iterative search: networks trained in each round.
     train, data, store
@@ -127,7 +128,7 @@ def run(
         )
     tables = {
         "searches": summary(found, tops, target, worth),
-        "differences": differences(found, target, seed),
+        "differences": differences(found, target),
         "rounds": rounds_table(found, per_round),
         "curves": curves(found, tops, target),
         **more,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from archrank.ground_truth import Metric
 from archrank.studies.blockwise_rounds import Trace
-from archrank.studies.statistics import Floats, mean_of
+from archrank.studies.statistics import Floats, finite_or_nan, mean_of
 
 Found = list[dict[str, Trace]]  # the traces of each trial, by search
 ITERATIVE, ONE_SHOT, SAME_COST = "iterative", "one-shot", "one-shot, same cost"
@@ -48,7 +48,7 @@ def summary(found: Found, tops: Floats, target: Metric, worth: float) -> pd.Data
                 "best_p95": np.quantile(best, 0.95),
                 "regret_mean": regret.mean(),
                 "regret_p95": np.quantile(regret, 0.95),
-                "trained_until_best_median": _finite(np.median(until)),
+                "trained_until_best_median": finite_or_nan(np.median(until)),
                 "found_best": float(np.isfinite(until).mean()) if np.isfinite(tops).all() else np.nan,
             }
         )
@@ -61,22 +61,19 @@ def _until(trace: Trace, top: float) -> float:
     return float(hits[0] + 1) if len(hits) else np.inf
 
 
-def _finite(value: float) -> float:
-    return float(value) if np.isfinite(value) else np.nan
-
-
-def differences(found: Found, target: Metric, seed: int) -> pd.DataFrame:
+def differences(found: Found, target: Metric) -> pd.DataFrame:
     """What iterative search gains on each other, mean over trials with its interval; positive where it is better.
 
     ``gain`` is that of the best network at the end of each search, ``gain_on_the_way`` that of the best so far,
-    averaged over the trainings that both made.
+    averaged over the trainings that both made. On a table the interval is that of the mean over halves of this table,
+    not of what another sample of networks would give.
     """
     rows = []
     for name in [name for name in found[0] if name != ITERATIVE]:
         pairs = [(searches[ITERATIVE], searches[name]) for searches in found]
         end = np.array([mine.winner()[1] - other.winner()[1] for mine, other in pairs])
         way = np.array([_way(mine, other) for mine, other in pairs])
-        gain, on_the_way = mean_of(target.sign * end, seed), mean_of(target.sign * way, seed)
+        gain, on_the_way = mean_of(target.sign * end), mean_of(target.sign * way)
         columns = gain.columns("gain") | on_the_way.columns("gain_on_the_way")
         rows.append({"search": ITERATIVE, "against": name, "trials": gain.n, **columns})
     return pd.DataFrame(rows)

@@ -44,10 +44,8 @@ def run(
     bench
         A table over a space that offers the same blocks at every stage (in every group of stages, where it has
         groups), with parameters or FLOPs.
-    quick
-        Fewer resamples of the bootstrap; the study takes seconds in any case.
-    seed
-        Of the bootstrap.
+    quick, seed
+        As all studies take them; this one takes seconds and leaves nothing to chance.
     metric
         By default the table's own.
     tolerance
@@ -57,7 +55,8 @@ def run(
     -------
     Study
         Tables ``budgets`` (the best of both kinds within budgets at quantiles of the costs), ``top`` (share of
-        non-uniform networks among the best), ``matched`` (mean difference at equal cost with its 95 % interval)
+        non-uniform networks among the best), ``matched`` (mean difference at equal cost with its 95 % interval
+        over uniform networks)
         and ``pairs`` (that difference for each uniform network). Each ``difference`` is the gain of non-uniform over
         uniform networks in the metric's unit: positive where non-uniform is better, also where less is better.
 
@@ -79,7 +78,7 @@ def run(
                 "train some with: archrank train RECIPE --archs FILE"
             )
     pairs = _pairs(bench.space, codes, score, uniform, costs, tolerance)
-    matched = mean_of(pairs["difference"].dropna().to_numpy(), seed, 999 if quick else 9999)
+    matched = mean_of(pairs["difference"].dropna().to_numpy())
     row = {"tolerance": tolerance, "uniform_networks": matched.n, **matched.columns("difference")}
     tables = {
         "budgets": _budgets(score, uniform, costs, target.sign),

@@ -64,7 +64,8 @@ def summary(report: Report, contestants: Sequence[Contestant]) -> pd.DataFrame:
     """One row for each contestant and number of training networks.
 
     Columns ``predictor``, ``columns``, ``teacher``, ``n_train``, ``trials``, ``kendall_tau`` with Student's 95 %
-    interval over trials, ``spearman``, ``failures``, and ``shared_tau``, the mean tau on the splits of `shared`.
+    interval of the mean over splits of this table, ``spearman``, ``failures``, and ``shared_tau``, the mean tau on the
+    splits of `shared`.
     """
     table = report.summary()
     means = {n: shared(report, n).mean() for n in table["n_train"].unique()}
@@ -95,9 +96,9 @@ def shared(report: Report, n_train: int) -> pd.DataFrame:
 def lead(report: Report, n_train: int) -> pd.DataFrame:
     """By how much the contestant of highest mean tau on the splits that all share is ahead of each other one.
 
-    Columns ``best``, ``other``, ``trials``, ``lead`` with its 95 % bootstrap interval over trials, NaN for fewer than
-    5. Each pair is compared on the splits that these two share, which may be more than all do: the lead over a
-    contestant that ran on more of them can be negative. No row where all share fewer than two.
+    Columns ``best``, ``other``, ``trials``, ``lead`` with Student's paired 95 % interval of the mean over splits of
+    this table, NaN for fewer than 5. Each pair is compared on the splits that these two share, which may be more than
+    all do: the lead over a contestant that ran on more of them can be negative. No row where all share fewer than two.
     """
     taus = shared(report, n_train)
     ranked = list(taus.mean().sort_values(ascending=False).index) if len(taus) > 1 else []

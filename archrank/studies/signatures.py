@@ -153,7 +153,7 @@ def _choices(
             chosen.append(best)
             gains.append(kendall(scores[best][test], truth[test]) - kendall(scores[first][test], truth[test]))
         most = pd.Series(chosen).value_counts()
-        gain = mean_of(np.array(gains), seed)
+        gain = mean_of(np.array(gains))
         choice.append(
             {
                 "n_train": n,

@@ -1,4 +1,4 @@
-"""Estimates with 95 % bootstrap intervals over networks or trials."""
+"""Estimates with 95 % intervals over networks or trials: of means by Student, of taus by bootstrap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from archrank.benchmarks.intervals import mean_interval
 from archrank.benchmarks.metrics import kendall
 from archrank.benchmarks.noise import MIN_REPEATED
 from archrank.ground_truth import GroundTruth
@@ -26,8 +27,8 @@ class Estimate:
     Parameters
     ----------
     value, low, high
-        The estimate and the ends of its percentile bootstrap interval; NaN for
-        fewer than 5 networks or trials.
+        The estimate and the ends of its interval, see `mean_of` and `tau_of`; NaN for fewer than 5 networks or
+        trials.
     n
         Number of networks, or trials, that it rests on; 0 where not told.
 
@@ -62,24 +63,47 @@ class Estimate:
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+
+
 def estimate_of(row: Any, name: str) -> Estimate:
     """The estimate that `Estimate.columns` put into a row of a table, by `name`."""
     return Estimate(float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"]))
 
 
-def mean_of(values: Floats, seed: int = 0, resamples: int = 9999) -> Estimate:
-    """Mean of values ``(n,)`` of independent networks or trials."""
-    return _bootstrapped((values,), np.mean, seed, resamples, vectorized=True)
+def mean_of(values: Floats) -> Estimate:
+    """Mean of values ``(n,)`` with Student's interval, see `archrank.benchmarks.intervals.mean_interval`.
+
+    Each value is that of one network, or of one trial. Trials on splits of one table share its networks: their
+    interval is that of the mean over splits of this table, not of what another sample of networks would give.
+    """
+    value = float(np.mean(values)) if len(values) else float("nan")
+    low, high = mean_interval(values) if len(values) >= MIN_TRIALS else (float("nan"), float("nan"))
+    return Estimate(value, low, high, len(values))
+
+
+def finite_or_nan(value: float | np.floating) -> float:
+    """The value, NaN where it is infinite: what tables write for never."""
+    return float(value) if np.isfinite(value) else float("nan")
 
 
 def tau_of(a: Floats, b: Floats, seed: int = 0, resamples: int = 999) -> Estimate:
-    """Kendall's tau-b between two values of the same networks, ``(n,)`` each; networks are resampled."""
+    """Kendall's tau-b between two values of the same networks, ``(n,)`` each, with its percentile bootstrap interval.
+
+    Networks are resampled.
+    """
     return _of_networks((a, b), kendall, seed, resamples)
 
 
-def tau_between_seeds(bench: GroundTruth, metric: str, seed: int = 0, resamples: int = 999) -> Estimate | None:
-    """Tau between the two seeds that most networks share: what two equal trainings agree. None below 10 networks."""
+def tau_between_seeds(
+    bench: GroundTruth, metric: str, seed: int = 0, resamples: int = 999, among: NDArray[np.bool_] | None = None
+) -> Estimate | None:
+    """Tau between the two seeds that most networks share: what two equal trainings agree. None below 10 networks.
+
+    `among`, bool ``(n_networks,)``, are those to which it will be compared; by default all of the table.
+    """
     values = bench.seed_values(metric)
+    values = values if among is None else values[among]
     there = np.isfinite(values).astype(np.int64)
     shared = np.triu(there.T @ there, 1)
     if shared.max() < MIN_REPEATED:
@@ -110,9 +134,7 @@ def _of_networks(data: tuple[Floats, ...], statistic: Callable[..., float], seed
     return Estimate(value, float(low), float(high), n)
 
 
-def _bootstrapped(
-    data: tuple[Floats, ...], statistic: Callable[..., Any], seed: int, resamples: int, vectorized: bool = False
-) -> Estimate:
+def _bootstrapped(data: tuple[Floats, ...], statistic: Callable[..., float], seed: int, resamples: int) -> Estimate:
     n, value = len(data[0]), float(statistic(*data)) if len(data[0]) else float("nan")
     if n < MIN_TRIALS:
         return Estimate(value, float("nan"), float("nan"), n)
@@ -121,8 +143,8 @@ def _bootstrapped(
         statistic,
         n_resamples=resamples,
         paired=True,
-        vectorized=vectorized,
-        batch=500,  # bounds memory: 10,000 resamples of 90,000 networks would be 7 GB
+        vectorized=False,
+        batch=500,  # bounds memory: 1,999 resamples of 5,000 networks would be 80 MB for each of the data
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval

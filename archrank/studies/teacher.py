@@ -83,7 +83,7 @@ def run(
         for c in columns
         for t in names[1:]
     ]
-    losses += _of_predictors(report.rows, contestants, names[0], seed)
+    losses += _of_predictors(report.rows, contestants, names[0])
     tables = {
         "teachers": teachers.merge(pd.DataFrame(sums).query("column == @column"), on="teacher"),
         "columns": pd.DataFrame(sums),
@@ -102,8 +102,8 @@ def run(
     )
 
 
-def _of_predictors(rows: pd.DataFrame, contestants: Sequence[Contestant], best: str, seed: int) -> list[dict[str, Any]]:
-    """Tau with each teacher less that with the best one, on the same splits."""
+def _of_predictors(rows: pd.DataFrame, contestants: Sequence[Contestant], best: str) -> list[dict[str, Any]]:
+    """Tau with each teacher less that with the best one, mean over the same splits of this table."""
     rows = rows[rows["status"] != "failed"]
     found = []
     for n, part in rows.groupby("n_train"):
@@ -115,7 +115,7 @@ def _of_predictors(rows: pd.DataFrame, contestants: Sequence[Contestant], best: 
             difference = (taus[contestant.label] - taus[reference]).dropna().to_numpy(np.float64)
             found.append(
                 {"ranking": f"{contestant.predictor}, {n} networks", "teacher": contestant.teacher, "reference": best}
-                | mean_of(np.asarray(difference), seed).columns("difference")
+                | mean_of(np.asarray(difference)).columns("difference")
             )
     return found
 
