@@ -184,7 +184,7 @@ def test_perfect_signatures_find_the_best_network_first(teachers):
 
 def test_iterative_search_gains_where_only_trained_teachers_tell_something():
     bench = taught({"1-1": -9.0, "2-2": -8.0}, {"untrained-0-0-s0": 9.0, "1-1-s0": 0.0, "2-2-s0": 0.0})
-    study = iterative.run(bench, trials=25, rounds=2)
+    study = iterative.run(bench, trials=25, rounds=2, per_round=3)
     rows = study.tables["differences"].set_index("against")
     assert rows.loc["one-shot", "gain_low"] > 0
     assert rows.loc["one-shot, best teacher", "gain_high"] <= 0
@@ -429,6 +429,25 @@ def test_methods_that_need_signatures_are_left_out_with_the_reason(grid):
     assert "random" in set(study.tables["methods"]["method"])
     with pytest.raises(ValueError, match="signature"):
         nas_methods.run(grid, methods=["hant"])
+
+
+def test_signatures_are_priced_and_what_leaves_nothing_to_chance_runs_once(teachers):
+    methods = ["random", "hant", "predictor", "rerank"]
+    study = nas_methods.run(teachers, methods=methods, trials=2, budget=8, predictor="gp")
+    table = study.tables["methods"].set_index("method")
+    # Without a recipe a pass is ten networks: two stages of ten blocks, the epochs as many.
+    assert table["pass_in_networks"].to_dict() == {"random": 0, "hant": 10, "predictor": 10, "rerank": 0}
+    assert table["trials"].to_dict() == {"random": 2, "hant": 1, "predictor": 2, "rerank": 2}
+    assert "hant 1 (deterministic, one trial)" in study.text
+    assert "there for free, to hant and predictor: to distil all blocks once costs as much as 10.0 " in study.text
+    without = nas_methods.run(teachers, methods=["random", "predictor"], trials=1, budget=4, predictor="gbdt")
+    assert without.tables["methods"]["pass_in_networks"].tolist() == [0, 0]
+    assert "for free" not in without.text
+
+
+def test_a_predictor_that_there_is_not_is_no_method_left_out(grid):
+    with pytest.raises(ValueError, match="unknown predictor 'x'"):
+        nas_methods.run(grid, predictor="x", trials=1, budget=2)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,9 @@ class Search(ABC):
     A subclass says in `_propose` what to train next; this class keeps the record. No network is
     asked for twice, isomorphic twins included, and a method knows nothing of a network but what it was told.
 
+    A subclass that leaves nothing to chance, so that every seed asks the same, sets ``deterministic = True``; studies
+    then run it once.
+
     Parameters
     ----------
     space
@@ -43,6 +46,8 @@ class Search(ABC):
     ValueError
         For an empty pool, or one with networks that the space does not hold.
     """
+
+    deterministic: ClassVar[bool] = False
 
     def __init__(
         self, space: MacroSpace, *, metric: Metric | None = None, pool: ArrayLike | None = None, seed: int = 0
@@ -155,6 +160,11 @@ class Search(ABC):
         if self._listed is None:
             raise ValueError(f"space {self.space.name!r} is too large to list ({self.space.size:.2e}); give a pool")
         return self._listed[self._left]
+
+    @property
+    def uses_signatures(self) -> bool:
+        """Whether block signatures guide it, which cost a distillation of all blocks."""
+        return False
 
     @property
     def listable(self) -> bool:

@@ -44,6 +44,11 @@ class _BlockwiseSearch(Search):
         self.predictor = build(predictor, Context(space, self.metric, signatures, choices=choices), random_state=0)
         self.predictor[0].transform(np.zeros((1, space.stages), dtype=np.int64))  # refuses incomplete signatures
 
+    @property
+    def uses_signatures(self) -> bool:
+        """See `Search.uses_signatures`."""
+        return True
+
 
 class DonnaSearch(_BlockwiseSearch):
     """DONNA (Moons et al., ICCV 2021): a few networks, a predictor over signatures, and the front that it sees.
@@ -159,6 +164,8 @@ class HantSearch(_BlockwiseSearch):
     ValueError
         Without signatures of every block, for unknown costs, or where no network keeps the budgets.
     """
+
+    deterministic = True
 
     def __init__(
         self,

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from archrank.ground_truth import Metric
 from archrank.predictors.context import Context
+from archrank.predictors.registry import build
 from archrank.search.base import Search
-from archrank.search.surrogate import Factory, Surrogate
+from archrank.search.surrogate import Factory, Surrogate, sees_signatures
 from archrank.spaces import Codes, MacroSpace
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class GuidedSearch(Search):
         self._listing = None
         if self._listed is not None and (pool is not None or len(self._listed) <= candidates):
             self._listing = Listing(self._listed)
+
+    @property
+    def uses_signatures(self) -> bool:
+        """See `Search.uses_signatures`; not told of a predictor that is a function."""
+        return isinstance(self.predictor, str) and sees_signatures(build(self.predictor, self.context))
 
     def _candidates(self) -> tuple[Listing, NDArray[np.int64]]:
         """Networks, and the rows of those that may be asked for in random order: chance decides between equals."""

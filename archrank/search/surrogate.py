@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from archrank.predictors.base import has_interval, predict_interval
+from archrank.predictors.base import ONE_SIGMA, has_interval, predict_interval
 from archrank.predictors.context import Context
 from archrank.predictors.registry import build
 from archrank.predictors.target import Target
 from archrank.spaces import Codes
 
 Factory = Callable[[int], Any]
-
-_ONE_SIGMA = 0.6826894921370859  # coverage of a normal law's interval of one standard deviation
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,20 @@ class Surrogate:
         return has_interval(self.make(0))
 
 
+def sees_signatures(model: Pipeline) -> bool:
+    """Whether a predictor of `archrank.make_predictor`, or one that it holds, takes block signatures."""
+    params = model.get_params()
+    taken = any(key.endswith("__signatures") and value is not None for key, value in params.items())
+    return taken or any(sees_signatures(member) for _, member in params.get("regressor__members", ()))
+
+
 def normal_law(regressor: Any, features: Any, best: float) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Means and deviations ``(n,)`` of a fitted regressor, and `best` on the same scale.
 
     The scale is the one that it learns on, where its law is nearest to normal; of one that does not tell its
     scale (``target_``), the metric's unit. An increasing map lies between the two.
     """
-    lo, hi = predict_interval(regressor, features, _ONE_SIGMA)
+    lo, hi = predict_interval(regressor, features, ONE_SIGMA)
     target = getattr(regressor[-1] if isinstance(regressor, Pipeline) else regressor, "target_", None)
     if isinstance(target, Target):
         lo, hi, best = target.place(lo), target.place(hi), float(target.place(np.array([best]))[0])

@@ -11,11 +11,15 @@ import pandas as pd
 
 from archrank.ground_truth import GroundTruth
 from archrank.studies.base import Progress, Study, data_line
+from archrank.studies.blockwise_rounds import pass_in_networks
 from archrank.studies.nas_tables import curves, methods_table, reached_table, shortest, tops_table, trials_table
 from archrank.studies.trials import Arena, Trial, run_trial
+from archrank.studies.wording import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from archrank.search.base import Search
 
 QUESTION = "How good is the best network after so many trainings, by search method, and when is the top reached?"
 _QUICK = ("random", "local", "evolution", "hant", "donna", "predictor")
@@ -49,7 +53,8 @@ def run(
     metric
         By default the table's own.
     trials
-        Per method; by default 100, and 30 of those that take seconds each (10 and 4 if `quick`).
+        Per method; by default 100, and 30 of those that take seconds each (10 and 4 if `quick`). One of a method
+        that leaves nothing to chance.
     budget
         Networks trained in a trial, at most all of the table; by default 150 or a quarter of the table, whichever is
         less (40 if `quick`).
@@ -71,8 +76,9 @@ def run(
     Returns
     -------
     Study
-        Tables ``methods``, ``reached`` (share of trials that trained a top, by networks trained), ``curves``,
-        ``trials``, ``tops`` and ``left_out``.
+        Tables ``methods`` (its ``pass_in_networks`` is what the block signatures that a method uses would have cost
+        in trainings of a network, 0 where it uses none: no other column counts it), ``reached`` (share of trials that
+        trained a top, by networks trained), ``curves``, ``trials``, ``tops`` and ``left_out``.
 
     Raises
     ------
@@ -83,14 +89,17 @@ def run(
 
     target = bench.metric(metric)
     arena = Arena(bench, target, _told(told))
-    names, left_out = _allowed(arena, methods, _QUICK if quick else None)
+    searches, left_out = _allowed(arena, methods, _QUICK if quick else None, predictor)
+    names = list(searches)
+    worth = pass_in_networks(bench.space, bench.provenance.get("recipe"))
+    passes = {name: worth * search.uses_signatures for name, search in searches.items()}
     budget = min(budget or min(40 if quick else 150, max(1, len(arena.rows) // 4)), len(arena.rows))
     folder = None if store is None else Path(store)
     until = arena.top(0.001) if until_top else np.inf
     jobs = [
-        (name, {"predictor": predictor} if predictor and name == "predictor" else {}, seed + t)
-        for name in names
-        for t in range(trials or _default_trials(name, quick))
+        (name, _params(name, predictor), seed + t)
+        for name, search in searches.items()
+        for t in range(1 if search.deterministic else trials or _default_trials(name, quick))
     ]
     found: list[Trial] = []
     running = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
@@ -103,7 +112,7 @@ def run(
     found.sort(key=lambda trial: (names.index(trial.method), trial.seed))
     after = min(_FEW if until_top else budget, shortest(found))
     tables = {
-        "methods": methods_table(found, arena, budget, after),
+        "methods": methods_table(found, arena, budget, after, passes),
         "reached": reached_table(found, arena, budget),
         "curves": curves(found, arena),
         "trials": trials_table(found, arena, after),
@@ -117,7 +126,7 @@ def run(
         question=QUESTION,
         data=data_line(bench, target.name, f"methods are told {what}"),
         tables=tables,
-        text=_text(tables, arena, budget),
+        text=_text(tables, arena, budget, [name for name, search in searches.items() if search.deterministic]),
         figures={
             "reached": lambda figure: _draw_reached(figure, tables["reached"]),
             "curves": lambda figure: _draw_curves(figure, tables["curves"], arena),
@@ -138,40 +147,48 @@ def _default_trials(name: str, quick: bool) -> int:
     return (4 if quick else 30) if name in _SLOW else (10 if quick else 100)
 
 
+def _params(name: str, predictor: str | None) -> dict[str, Any]:
+    return {"predictor": predictor} if predictor and name == "predictor" else {}
+
+
 def _allowed(
-    arena: Arena, asked: Sequence[str] | None, few: Sequence[str] | None
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Methods that can be built on this table, and why the others cannot."""
+    arena: Arena, asked: Sequence[str] | None, few: Sequence[str] | None, predictor: str | None
+) -> tuple[dict[str, Search], list[tuple[str, str]]]:
+    """Methods that can be built on this table, by name, and why the others cannot."""
     from archrank.search.registry import list_searches, make_search
 
+    def make(name: str) -> Search:
+        return make_search(name, arena.bench, arena.metric.name, **_params(name, predictor))
+
     if asked is not None:
-        for name in asked:
-            make_search(name, arena.bench, arena.metric.name)
-        return list(dict.fromkeys(asked)), []
-    names, left_out = [], []
+        return {name: make(name) for name in asked}, []
+    searches, left_out = {}, []
     for name in list_searches():
         if few is not None and name not in few:
             left_out.append((name, "by quick"))
             continue
         try:
-            make_search(name, arena.bench, arena.metric.name)
+            searches[name] = make(name)
         except (ValueError, ImportError) as error:
+            if _params(name, predictor):
+                raise  # the user's own choice
             left_out.append((name, str(error)))
-        else:
-            names.append(name)
-    return names, left_out
+    return searches, left_out
 
 
-def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
+def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int, deterministic: Sequence[str]) -> str:
     rows = tables["methods"].to_dict("records")
     n, unit, tops = len(arena.rows), f" {arena.metric.unit}".rstrip(), tables["tops"]["networks"]
+
+    def band(row: dict[Any, Any], name: str) -> str:
+        if row["method"] in deterministic:
+            return "deterministic, one trial"
+        return f"{_count(row[f'{name}_p05'], budget)} to {_count(row[f'{name}_p95'], budget)}, {row['trials']} trials"
 
     def reached(name: str) -> str:
         ranked = sorted(rows, key=lambda row: (np.nan_to_num(row[f"{name}_median"], nan=np.inf), row["regret_mean"]))
         return "; ".join(
-            f"{row['method']} {_count(row[f'{name}_median'], budget)} "
-            f"({_count(row[f'{name}_p05'], budget)} to {_count(row[f'{name}_p95'], budget)}, {row['trials']} trials)"
-            for row in ranked
+            f"{row['method']} {_count(row[f'{name}_median'], budget)} ({band(row, name)})" for row in ranked
         )
 
     ranked = sorted(rows, key=lambda row: row["regret_mean"])
@@ -183,6 +200,12 @@ def _text(tables: dict[str, pd.DataFrame], arena: Arena, budget: int) -> str:
         f"Mean distance of the network that looks best to the truly best, in {arena.metric.name}{unit} after "
         f"{rows[0]['regret_after']} trainings, which all trials went through: {regrets}.",
     ]
+    if paid := [row for row in rows if row["pass_in_networks"]]:
+        parts.append(
+            f"Block signatures were there for free, to {listed([row['method'] for row in paid])}: to distil all blocks "
+            f"once costs as much as {paid[0]['pass_in_networks']:.1f} trainings of a network, by numbers of blocks and "
+            "epochs, and no figure above counts it."
+        )
     if len(left_out := tables["left_out"]):
         parts.append("Left out: " + "; ".join(f"{row.method} ({row.reason})" for row in left_out.itertuples()) + ".")
     return "\n\n".join(parts)

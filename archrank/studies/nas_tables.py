@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
-from archrank.studies.statistics import Floats
+from archrank.studies.statistics import Floats, finite_or_nan
 from archrank.studies.trials import Arena, Trial
 
 TOPS = {"top01": 0.001, "top1": 0.01}
 
 
-def methods_table(found: list[Trial], arena: Arena, budget: int, after: int) -> pd.DataFrame:
+def methods_table(
+    found: list[Trial], arena: Arena, budget: int, after: int, passes: Mapping[str, float]
+) -> pd.DataFrame:
     """One row per method.
 
     ``top01_median`` (of the trials), ``top01_p05`` and ``top01_p95`` count networks trained until one of the true top
@@ -27,14 +30,18 @@ def methods_table(found: list[Trial], arena: Arena, budget: int, after: int) -> 
     ----------
     after
         Trainings after which methods are compared, at most those of the shortest trial.
+    passes
+        Of each method, column ``pass_in_networks``: what the signatures that it uses cost, in trainings of a network.
+        No other column counts it.
     """
     rows = []
     for method, trials in _by_method(found):
         row: dict[str, object] = {"method": method, "trials": len(trials), "budget": budget}
+        row["pass_in_networks"] = passes[method]
         for name, share in TOPS.items():
             until = np.array([trial.until(arena, arena.top(share)) for trial in trials])
-            row[f"{name}_median"] = _within(np.median(until))
-            row |= {f"{name}_p{q:02}": _within(_censored_quantile(until, q / 100)) for q in (5, 95)}
+            row[f"{name}_median"] = finite_or_nan(np.median(until))
+            row |= {f"{name}_p{q:02}": finite_or_nan(_censored_quantile(until, q / 100)) for q in (5, 95)}
             row[f"{name}_reached"] = float(np.isfinite(until).mean())
         regret = arena.scores.max() - np.array([trial.best(arena)[after - 1] for trial in trials])
         row |= {"regret_after": after, "regret_mean": regret.mean()} | {
@@ -104,7 +111,7 @@ def trials_table(found: list[Trial], arena: Arena, after: int) -> pd.DataFrame:
     rows = []
     for trial in found:
         row = {"method": trial.method, "seed": trial.seed, "trained": len(trial.trained)}
-        row |= {name: _within(trial.until(arena, arena.top(share))) for name, share in TOPS.items()}
+        row |= {name: finite_or_nan(trial.until(arena, arena.top(share))) for name, share in TOPS.items()}
         best = arena.metric.sign * trial.best(arena)[after - 1]
         rows.append(row | {"best": best, "best_after": after, "cpu_seconds": trial.seconds})
     return pd.DataFrame(rows)
@@ -122,7 +129,3 @@ def _by_method(found: list[Trial]) -> list[tuple[str, list[Trial]]]:
 def _censored_quantile(values: Floats, q: float) -> float:
     """An observed value, for between a number and infinity nothing can be interpolated."""
     return float(np.quantile(values, q, method="inverted_cdf"))
-
-
-def _within(value: float | np.floating) -> float:
-    return float(value) if np.isfinite(value) else np.nan

@@ -138,6 +138,9 @@ def _check_repeatable(factory: Factory, bench: GroundTruth, rounds: int) -> Code
     rest = _play(resumed, bench, rounds - rounds // 2 - 1)
     assert (rest == first[len(half) + _BATCH :]).all(), "a search that is resumed goes on as it would have"
     assert resumed.trained == len(first), "a search that is resumed knows all that was told"
+    if again.deterministic:
+        other = _play(factory(bench, "acc", pool=bench.codes, seed=4), bench, rounds)
+        assert (other == first).all(), "a method that is deterministic asks the same with any seed"
     return first
 
 
