@@ -85,11 +85,11 @@ def test_killing_the_parent_alone_leaves_no_worker_behind_and_loses_nothing(pict
     command += ["--device", "cpu", "--out", str(store)]
     process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL, start_new_session=True)
     records = store / "records"
-    until(lambda: len(list(records.glob("*.json"))) >= 2)
+    until(lambda: len(list(records.glob("[!.]*.json"))) >= 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     until(lambda: not group(process.pid), 20)
-    kept = {f.name: f.read_bytes() for f in records.glob("*.json")}
+    kept = {f.name: f.read_bytes() for f in records.glob("[!.]*.json")}
     assert 2 <= len(kept) < 6
     plan = Store(store).recipe
     jobs = [TrainJob(tuple(code), 0) for code in plan.build_space().sample(6, seed=0).tolist()]
@@ -237,7 +237,7 @@ def test_a_hundred_kills_at_random_moments_change_no_byte(pictures, tmp_path):
     with python(ZYGOTE, pictures, json.dumps(CAMPAIGN), json.dumps(codes), **pipes) as zygote:
 
         def unfinished() -> bool:
-            return len(list((stores[-1] / "records").glob("*.json"))) < NETWORKS
+            return len(list((stores[-1] / "records").glob("[!.]*.json"))) < NETWORKS
 
         def begin() -> int:
             zygote.stdin.write(f"{stores[-1]}\n")
@@ -260,7 +260,7 @@ def test_a_hundred_kills_at_random_moments_change_no_byte(pictures, tmp_path):
             except ProcessLookupError:
                 continue
             kills["parent" if victim == leader else "worker"] += 1
-            for file in (stores[-1] / "records").glob("*.json"):
+            for file in (stores[-1] / "records").glob("[!.]*.json"):
                 assert file.read_bytes() == seen.setdefault(file, file.read_bytes()), "made twice"
         while group(leader) or unfinished():
             if not group(leader):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT_VERSION = 1
+_RECORDS = "[!.]*.json"  # hidden files are being written
 
 # Settings that are in neither hash of a recipe, and how the keys of the records begin that they alter.
 APART = {
@@ -98,7 +99,7 @@ class Store:
         """
         path = Path(folder)
         if not (path / "store.json").exists():
-            records = (_read(file) for file in sorted((path / "records").glob("*.json")))
+            records = (_read(file) for file in sorted((path / "records").glob(_RECORDS)))
             _check(path, next((r for r in records if r is not None), {}), recipe, images)
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -174,7 +175,7 @@ class Store:
 
     def keys(self) -> list[str]:
         """Keys of all records, sorted; damaged ones included."""
-        return sorted(f.stem for f in (self.folder / "records").glob("*.json"))
+        return sorted(f.stem for f in (self.folder / "records").glob(_RECORDS))
 
     def read(self, key: str) -> dict[str, Any] | None:
         """One record, or None if there is none or it is damaged (`claim` then lets it be made anew)."""
