@@ -193,7 +193,7 @@ def _pairs(
 
 _VERDICTS = {
     1: "non-uniform networks are better at equal cost",
-    0: "on average the two do not differ at equal cost, as far as this table tells",
+    0: "on average the two are not shown to differ at equal cost",
     -1: "uniform networks are better at equal cost",
 }
 
