@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from archrank.benchmarks.catalogue import load_benchmark
 from archrank.cli import app
+from archrank.train_ground_truth.options import epochs_or_probe
 from archrank.train_ground_truth.store import Store
 
 RECIPE = """
@@ -60,6 +61,11 @@ def campaign(tmp_path_factory, pictures):
     table = home / "table"
     run("merge", store, "--out", table)
     return recipe, images, table
+
+
+def test_epochs_of_fine_tuning_are_the_recipes_unless_given():
+    assert epochs_or_probe("", 3) == [3]
+    assert epochs_or_probe("0,2,probe", 3) == [0, 2, None]
 
 
 def test_the_table_holds_every_way_of_training(campaign):

@@ -33,6 +33,10 @@ def test_a_whole_table_ends_at_its_best(toy):
     assert result.summary()["trained"].tolist() == [1, 2, 5, 10, 20, 50, 90]
 
 
+def test_what_leaves_nothing_to_chance_is_tried_once(toy):
+    assert len(search_table(toy, "hant", 5, trials=3).histories) == 1
+
+
 def test_quantiles_and_ranks_are_over_trials(toy):
     result = search_table(toy, "local", 7, metric="loss", trials=5, seed=100)
     first = result.curves()[:, 0]

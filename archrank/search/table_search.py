@@ -158,7 +158,7 @@ def search_table(
     budget, batch
         As in `archrank.search.run`.
     trials, seed
-        Trial t has seed ``seed + t``.
+        Trial t has seed ``seed + t``. One trial is made of a method that leaves nothing to chance.
     limits
         As in `within`.
     progress
@@ -183,6 +183,8 @@ def search_table(
             progress(t, trials, f"{method}, trial {t}")
         search = make_search(method, bench, target.name, pool=pool, seed=seed + t, predictor=predictor, **params)
         histories.append(run(search, objective, budget, batch))
+        if search.deterministic:
+            break
     return TableSearch(bench.name, method, target, values[there], tuple(histories), seed, dict(limits or {}))
 
 

@@ -21,6 +21,7 @@ from archrank.train_ground_truth.options import (
     RecipeArg,
     SeedsOpt,
     WorkersOpt,
+    epochs_or_probe,
     select_architectures,
     whole_numbers,
 )
@@ -154,8 +155,12 @@ def finetune(
     out: OutOpt,
     archs: ArchsOpt = "all",
     epochs: Annotated[
-        str, typer.Option("--epochs", help="Comma-separated; 0 tests as assembled, probe fits a linear classifier.")
-    ] = "1",
+        str,
+        typer.Option(
+            "--epochs",
+            help="Comma-separated; 0 tests as assembled, probe fits a linear classifier; default: the recipe's.",
+        ),
+    ] = "",
     seeds: SeedsOpt = "0",
     teacher: Annotated[
         str, typer.Option("--teacher", help="If the store holds blocks of several teachers: 3-14, or 3-14-s0.")
@@ -184,7 +189,7 @@ def finetune(
     plan = load_recipe(recipe)
     codes = select_architectures(archs, plan.build_space())
     numbers = whole_numbers("--seeds", seeds)
-    lengths = [None if e == "probe" else whole_numbers("--epochs", e)[0] for e in epochs.split(",")]
+    lengths = epochs_or_probe(epochs, plan.finetune.epochs)
     source = teacher_of_blocks(Store(blocks_from), teacher)
     store = open_store(out, plan, data)
     jobs = [

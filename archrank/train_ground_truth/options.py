@@ -61,6 +61,11 @@ def select_architectures(text: str, space: BloxSpace) -> Codes:
     return read_codes(Path(text), space)
 
 
+def epochs_or_probe(text: str, default: int) -> list[int | None]:
+    """The value of ``--epochs`` of fine-tuning: numbers, None for a probe; `default` where it is empty."""
+    return [None if e == "probe" else whole_numbers("--epochs", e)[0] for e in text.split(",")] if text else [default]
+
+
 def whole_numbers(option: str, text: str, below: int | None = None) -> list[int]:
     """Comma-separated whole numbers from 0, each once."""
     try:
