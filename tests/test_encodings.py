@@ -321,18 +321,18 @@ def test_signatures_of_another_space_are_refused() -> None:
 def test_a_registered_encoding_can_be_used_and_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding_registry._ENCODINGS, "entries", dict(encoding_registry._ENCODINGS.entries))
 
-    class Depth(OneHotEncoding):
+    class IdSum(OneHotEncoding):
         def transform(self, X: object) -> np.ndarray:
             return self.canonical(X).sum(axis=1, keepdims=True).astype(np.float32)
 
         def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-            return np.array(["depth"], dtype=object)
+            return np.array(["id_sum"], dtype=object)
 
-    register_encoding("depth", Depth)
-    check_encoding(make_encoding("depth", SPACES["named"]))
-    assert make_encoding("depth+one_hot", SPACES["named"]).transform([[1, 2]]).tolist() == [[3, 0, 1, 0, 0, 1]]
+    register_encoding("id_sum", IdSum)
+    check_encoding(make_encoding("id_sum", SPACES["named"]))
+    assert make_encoding("id_sum+one_hot", SPACES["named"]).transform([[1, 2]]).tolist() == [[3, 0, 1, 0, 0, 1]]
     with pytest.raises(ValueError, match="must not be empty or contain"):
-        register_encoding("a+b", Depth)
+        register_encoding("a+b", IdSum)
 
 
 def test_importing_encodings_and_predictors_is_light() -> None:

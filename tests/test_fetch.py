@@ -4,6 +4,7 @@ import errno
 import gc
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import threading
@@ -18,8 +19,13 @@ from archrank.benchmarks import fetch as fetching
 from archrank.benchmarks.fetch import SOURCES
 from archrank.ground_truth import TableError
 
-RECORD = {"test_acc": [90.0, 91.0, 92.5], "params": 5, "flops": 7}
-CONTENT = json.dumps({f"{a}{b}{c}00000": RECORD for a in "012" for b in "012" for c in "012"}).encode()
+RECORD = {"params": 5, "flops": 7}
+CONTENT = json.dumps(
+    {
+        f"{a}{b}{c}00000": {"test_acc": [90.0, 91.0, 92.0 + a + b / 2 + c / 4], **RECORD}
+        for a, b, c in itertools.product(range(3), repeat=3)
+    }
+).encode()
 CONTENT += b" " * 200_000  # so that it comes in several pieces
 KEPT = 2 << 16  # whole pieces of the first 150,000 bytes
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"

@@ -55,7 +55,7 @@ def register_benchmark(
     Raises
     ------
     ValueError
-        For an empty name, or one that contains a colon, slash or dot.
+        For an empty name, one that contains a colon, slash or dot, or that of one of archrank's own readers.
     """
     _FORMATS.add(name, Format(reader, argument=argument, holds=holds))
 

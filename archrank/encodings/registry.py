@@ -34,6 +34,11 @@ def register_encoding(name: str, factory: str | Callable[..., Any], kind: Kind =
         ``curve`` that it has parameters for.
     kind
         "tabular" for a 2-D float array (these may be joined), "graph" for a `GraphBatch`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is empty, contains ``+`` or ``:``, or is that of one of archrank's own encodings.
     """
     _ENCODINGS.add(name, Entry(factory, kind))
 

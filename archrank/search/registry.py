@@ -29,6 +29,11 @@ def register_search(name: str, factory: str | Callable[..., Any]) -> None:
     factory
         A subclass of `Search`, or ``"module:Class"``, imported on first use. Its parameters ``signatures`` and
         ``measured`` are filled in from the benchmark if it has such.
+
+    Raises
+    ------
+    ValueError
+        For a name that is empty, contains ``:`` or is that of one of archrank's own methods.
     """
     _SEARCHES.add(name, Entry(factory, "tabular"))
 
