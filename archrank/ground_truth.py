@@ -162,6 +162,15 @@ class GroundTruth:
         out[self._row[rows], column] = self.frame[name].to_numpy(np.float64, na_value=np.nan)[rows]
         return out
 
+    def seed_spread(self, metric: str | None = None, variant: str = "normal") -> float | None:
+        """Standard deviation between seeds in the metric's unit, pooled over networks; None without a second seed."""
+        values = self.seed_values(metric, variant)
+        counts = np.isfinite(values).sum(axis=1)
+        values, freedom = values[counts > 1], int((counts[counts > 1] - 1).sum())
+        if not freedom:
+            return None
+        return float(np.sqrt(np.nansum((values - np.nanmean(values, axis=1, keepdims=True)) ** 2) / freedom))
+
     def values(
         self, metric: str | None = None, seed: Literal["mean"] | int = "mean", variant: str = "normal"
     ) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from archrank.ground_truth import GroundTruth, TableError
 from archrank.train_ground_truth import Store, merge, run_many
 from archrank.train_ground_truth import retrain as retraining
 from archrank.train_ground_truth.recipe import recipe_from_dict
-from archrank.train_ground_truth.retrain import pooled_spread, retrain
+from archrank.train_ground_truth.retrain import retrain
 
 BRISK = {**TINY, "optimizer": {"lr": 0.2}}  # networks differ, and so do their seeds
 
@@ -137,7 +137,7 @@ def test_elsewhere_the_spread_between_seeds_is_the_measure(trained, recipe, pict
 
 def test_four_standard_deviations(trained, recipe, pictures):
     values = trained.seed_values()[:4]
-    spread = pooled_spread(trained)
+    spread = trained.seed_spread()
     assert spread == pytest.approx(np.sqrt(values.var(axis=1, ddof=1).mean()))
     single = trained.codes[4].tolist()  # the network of one seed does not change the spread
     row = int(np.flatnonzero((trained.frame[["stage_0", "stage_1"]] == single).all(axis=1))[0])
@@ -145,7 +145,7 @@ def test_four_standard_deviations(trained, recipe, pictures):
     for factor, passed in ((3.99, True), (-3.99, True), (4.01, False), (-4.01, False)):
         value = trained.frame["test_acc"][row] - factor * spread
         table = changed(trained, lambda f, v=value: put(row, "test_acc", v)(f).assign(status=only), torch="1.0")
-        assert pooled_spread(table) == spread
+        assert table.seed_spread() == spread
         (result,) = again(table, recipe, pictures)
         assert (result.rule, result.passed) == ("spread", passed)
         assert result.difference == pytest.approx(factor * spread)

@@ -96,7 +96,6 @@ def measure_noise(
         return Noise(None, None, None, most, repeated, None)
     mean = np.nansum(values, axis=1) / counts
     variance = spread_by_level(values, mean, counts)
-    pooled = float(np.sqrt(np.average(variance, weights=np.maximum(counts - 1, 0))))
     agreement = reproducibility(values)
     rng = np.random.default_rng(seed)
     known = mean.mean() + _shrinkage(mean, variance, counts > 1, agreement, rng) * (mean - mean.mean())
@@ -108,7 +107,9 @@ def measure_noise(
             test = np.flatnonzero(among[there])
         errors = rng.normal(size=(_DRAWS, len(test))) * np.sqrt(variance / counts)[test]
         taus.append(np.mean([kendall(known[test], known[test] + e) for e in errors]))
-    return Noise(agreement, float(np.mean(taus)), float(np.std(taus)), most, repeated, pooled)
+    return Noise(
+        agreement, float(np.mean(taus)), float(np.std(taus)), most, repeated, table.seed_spread(metric, variant)
+    )
 
 
 def reproducibility(values: NDArray[np.float64]) -> float:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from archrank.ground_truth import GroundTruth, TableError
 from archrank.train_ground_truth.batches import DeviceData, prepare_data
@@ -165,7 +164,7 @@ def _again(
         worst = max(gaps, key=lambda name: gaps[name])
         text = "equal to the bit" if equal else f"not equal to the bit: {worst} is off by {gaps[worst]:.3g}"
         return Retrained(key, "bits", equal, difference, f"{text} (same processor, torch and threads)")
-    spread = pooled_spread(table)
+    spread = table.seed_spread()
     if spread is None:
         raise TableError(
             f"{key} was made elsewhere ({why}), and table {table.name!r} has no network with two seeds, from which to "
@@ -193,13 +192,3 @@ def _why_not_bits(host: Mapping[str, Any], here: Mapping[str, Any]) -> str:
         return f"its record names no processor but {host['device_name']!r}, which many share"
     other = [f"{k} {host[k]}, here {here[k]}" for k in _SAME if host[k] != here[k]]
     return "; ".join(other)
-
-
-def pooled_spread(table: GroundTruth) -> float | None:
-    """Standard deviation between seeds of the default metric, pooled over networks; None without a second seed."""
-    values: NDArray[np.float64] = table.seed_values()
-    counts = np.isfinite(values).sum(axis=1)
-    values, freedom = values[counts > 1], int((counts[counts > 1] - 1).sum())
-    if not freedom:
-        return None
-    return float(np.sqrt(np.nansum((values - np.nanmean(values, axis=1, keepdims=True)) ** 2) / freedom))
