@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import typer
@@ -29,28 +30,44 @@ def emit(result: Any) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on stderr; where that is no terminal, a line each minute."""
+def progress(title: str = "") -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar on stderr, which stays when all is done if it has a title; without a terminal a line a minute."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _a_line_each_minute()
+        yield _a_line_each_minute(title)
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting")
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console, transient=not title) as bar:
+        task = bar.add_task("starting", total=None)
         yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
 
 
-def _a_line_each_minute() -> Callable[[int, int, str], None]:
-    last = time.monotonic()
+def _a_line_each_minute(title: str) -> Callable[[int, int, str], None]:
+    began = last = time.monotonic()
+    first: int | None = None  # what was done before, by another run
 
     def advance(done: int, total: int, label: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LINE_SECONDS:
-            last = time.monotonic()
-            typer.echo(f"{done} of {total}: {label}", err=True)
+        nonlocal last, first
+        now = time.monotonic()
+        if first is None:
+            first = done
+        if now - last < _LINE_SECONDS:
+            return
+        last = now
+        line = f"{title} {done} of {total}: {label}".lstrip()
+        if done > first:
+            left = timedelta(seconds=round((now - began) / (done - first) * (total - done)))
+            line += f", about {left} left"
+        typer.echo(line, err=True)
 
     return advance

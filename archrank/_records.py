@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from archrank._errors import TableError
+from archrank._errors import TableError, there_are
 from archrank._long_table import numbers, whole_numbers
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ class Signatures:
         column = self.default_column if column is None else column
         teacher = self.teachers[0] if teacher is None else teacher
         if column not in self.metrics:
-            raise TableError(f"unknown signature column {column!r}; there are {', '.join(self.columns)}")
+            raise TableError(f"unknown signature column {column!r}; {there_are(column, self.columns)}")
         if teacher not in self.teachers:
-            raise TableError(f"unknown teacher {teacher!r}; there are {', '.join(self.teachers)}")
+            raise TableError(f"unknown teacher {teacher!r}; {there_are(teacher, self.teachers)}")
         rows = self.frame[self.frame["teacher"].astype(str) == teacher]
         stage, block = rows["stage"].to_numpy(np.int64), rows["block"].to_numpy(np.int64)
         values = rows[column].to_numpy(np.float64, na_value=np.nan)

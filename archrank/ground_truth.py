@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from archrank._code_files import read_codes
 from archrank._curves import Floats, is_curve, stacked
-from archrank._errors import TableError
+from archrank._errors import TableError, there_are
 from archrank._folder import FORMAT_VERSION, read_folder, write_folder
 from archrank._long_table import check_columns, check_trainings, check_values
 from archrank._records import Metric, Signatures
@@ -143,14 +143,14 @@ class GroundTruth:
         """
         name = self.default_metric if name is None else name
         if name not in self.metrics:
-            raise TableError(f"table {self.name!r} has no metric {name!r}; it has {', '.join(self.metrics)}")
+            raise TableError(f"table {self.name!r} has no metric {name!r}; {there_are(name, self.metrics)}")
         return self.metrics[name]
 
     # -- values -------------------------------------------------------------------------------
 
     def _rows_of(self, variant: str) -> NDArray[np.bool_]:
         if variant not in self.variants:
-            raise TableError(f"table {self.name!r} has no variant {variant!r}; it has {', '.join(self.variants)}")
+            raise TableError(f"table {self.name!r} has no variant {variant!r}; {there_are(variant, self.variants)}")
         return np.asarray(self.frame["variant"].astype(str) == variant)
 
     def seed_values(self, metric: str | None = None, variant: str = "normal") -> NDArray[np.float64]:

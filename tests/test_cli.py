@@ -175,7 +175,7 @@ def test_wrong_input_ends_in_one_line(run, folder, tmp_path):
         (("report", folder, "--predictors", "oracle"), "unknown predictor 'oracle'"),
         (("report", folder, "--n-train", "20,x"), "--n-train takes whole numbers"),
         (("report", folder, "--n-train", "200"), "at most 60 can train"),
-        (("report", folder, "--metric", "f1"), "no metric 'f1'; it has acc, loss"),
+        (("report", folder, "--metric", "f1"), "no metric 'f1'; there are acc, loss"),
         (("report", folder, "--space", "mars"), "unknown space 'mars'"),
         (("report", folder, "--space", "blox-2"), "are for CSV and parquet files"),
         (("report", folder, "--trials", "0"), "trials"),
@@ -240,3 +240,15 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys)
     with progress() as advance:
         advance(4, 7, "donna")
     assert capsys.readouterr().err == "3 of 7: donna\n"
+
+
+def test_a_long_run_says_in_a_log_how_long_it_will_take(monkeypatch, capsys):
+    seconds = iter([0.0, 1.0, 61.0, 121.0])
+    monkeypatch.setattr("archrank._console.time.monotonic", lambda: next(seconds))
+    with progress("training") as advance:
+        advance(10, 30, "")  # done by an earlier run
+        advance(11, 30, "normal-3-4-s0")
+        advance(12, 30, "normal-3-5-s0")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("training 11 of 30: normal-3-4-s0, about 0:19:19 left")
+    assert lines[1].startswith("training 12 of 30: normal-3-5-s0, about 0:18:09 left")

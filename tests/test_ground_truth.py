@@ -45,9 +45,10 @@ def test_values_by_seed_and_variant(toy):
     distilled = toy.values("acc", variant="distilled")
     assert np.isfinite(distilled).sum() == 10
     for call, text in (
-        (lambda: toy.values("nope"), "no metric 'nope'; it has acc, loss"),
+        (lambda: toy.values("nope"), "no metric 'nope'; there are acc, loss"),
+        (lambda: toy.values("los"), "no metric 'los'; .*did you mean 'loss'"),
         (lambda: toy.values(seed=7), "no seed 7; it has 0, 1"),
-        (lambda: toy.values(variant="x"), "no variant 'x'; it has normal, distilled"),
+        (lambda: toy.values(variant="x"), "no variant 'x'; there are normal, distilled"),
     ):
         with pytest.raises(TableError, match=text):
             call()

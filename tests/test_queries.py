@@ -166,7 +166,7 @@ def test_variants(toy):
     query = archrank.Queries(toy)
     first = toy.curves("val_acc", 0, "distilled")[0].max()
     assert query.val_acc(toy.codes[0], variant="distilled") == first
-    with pytest.raises(TableError, match="has no variant 'pruned'; it has normal, distilled"):
+    with pytest.raises(TableError, match="has no variant 'pruned'; there are normal, distilled"):
         query.val_acc(toy.codes, variant="pruned")
 
 

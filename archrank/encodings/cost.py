@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archrank._errors import there_are
 from archrank.encodings.base import CodesEncoding, lookup, names_array
 from archrank.spaces import MacroSpace
 
@@ -69,5 +70,5 @@ def check_costs(space: MacroSpace, costs: Sequence[str]) -> None:
     if not known:
         raise ValueError(f"space {space.name!r} knows no costs; give it block_costs or use another encoding")
     if missing or not costs:
-        what = repr(missing[0]) if missing else "none"
-        raise ValueError(f"unknown cost {what} of space {space.name!r}; there are {', '.join(known)}")
+        what = missing[0] if missing else "none"
+        raise ValueError(f"unknown cost {what!r} of space {space.name!r}; {there_are(what, known)}")

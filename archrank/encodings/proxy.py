@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archrank._errors import there_are
 from archrank.encodings.base import CodesEncoding, names_array
 from archrank.spaces import Codes, MacroSpace
 
@@ -142,8 +143,8 @@ class ProxyEncoding(CodesEncoding):
         names = tuple(sorted(there)) if self.proxies is None else tuple(self.proxies)
         unknown = [name for name in names if name not in there]
         if unknown or not names:
-            what = repr(unknown[0]) if unknown else "none"
-            raise ValueError(f"unknown proxy {what}; there are {', '.join(there)}")
+            what = unknown[0] if unknown else "none"
+            raise ValueError(f"unknown proxy {what!r}; {there_are(what, there)}")
         return names
 
     @property

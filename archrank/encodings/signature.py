@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from archrank._errors import there_are
 from archrank.encodings.base import CodesEncoding, lookup, names_array
 from archrank.spaces import MacroSpace
 
@@ -68,8 +69,8 @@ class SignatureEncoding(CodesEncoding):
         columns = (self.signatures.default_column,) if self.columns is None else tuple(self.columns)
         unknown = [c for c in columns if c not in self.signatures.columns]
         if unknown or not columns:
-            what = repr(unknown[0]) if unknown else "none"
-            raise ValueError(f"unknown signature column {what}; there are {', '.join(self.signatures.columns)}")
+            what = unknown[0] if unknown else "none"
+            raise ValueError(f"unknown signature column {what!r}; {there_are(what, self.signatures.columns)}")
         return columns
 
     def tables(self, column: str) -> list[NDArray[np.float64]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from archrank._errors import there_are
 from archrank._registry import Kind, Registry
 from archrank.predictors.context import Context, PredictorEntry
 from archrank.predictors.own import OWN
@@ -164,7 +165,7 @@ def build(name: str, context: Context, random_state: int | None = None, **params
     factory = entry.load()
     known = list(inspect.signature(factory).parameters)
     if unknown := sorted(set(params) - set(known)):
-        raise ValueError(f"predictor {base!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"predictor {base!r} has no parameter {unknown[0]!r}; {there_are(unknown[0], known)}")
     given: dict[str, Any] = {"random_state": random_state, "best_value": context.best_value}
     if entry.configure is not None:
         given |= entry.configure(context, encoding)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr
 
+from archrank._errors import there_are
+
 Acquisition = Literal["mean", "ei", "ucb", "thompson"]
 
 # Below so many deviations 1 + u * Mills' ratio is lost to rounding, and equals 1 / u^2 to eight digits.
@@ -23,7 +25,7 @@ def check_acquisition(name: str) -> None:
         Listing those there are.
     """
     if name not in get_args(Acquisition):
-        raise ValueError(f"unknown acquisition {name!r}; there are {', '.join(get_args(Acquisition))}")
+        raise ValueError(f"unknown acquisition {name!r}; {there_are(name, get_args(Acquisition))}")
 
 
 def acquire(

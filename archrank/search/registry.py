@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from archrank._errors import there_are
 from archrank._registry import Entry, Registry
 from archrank.ground_truth import GroundTruth, Metric
 from archrank.spaces import MacroSpace
@@ -107,7 +108,7 @@ def make_search(
             raise ValueError(f"search {name!r} is guided by no predictor; those that are: {', '.join(guided)}")
         params["predictor"] = predictor
     if unknown := sorted(set(params) - set(known)):
-        raise ValueError(f"search {name!r} has no parameter {unknown[0]!r}; there are {', '.join(known)}")
+        raise ValueError(f"search {name!r} has no parameter {unknown[0]!r}; {there_are(unknown[0], known)}")
     given: dict[str, Any] = {"metric": _metric(benchmark, metric), "seed": seed}
     if isinstance(benchmark, GroundTruth):
         space = benchmark.space

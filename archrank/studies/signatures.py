@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from archrank._errors import there_are
 from archrank.benchmarks.metrics import kendall
 from archrank.benchmarks.splits import permutation
 from archrank.ground_truth import GroundTruth, TableError
@@ -67,7 +68,7 @@ def run(
     signatures, complete = need_signatures(bench, "signatures"), complete_columns(bench, "signatures")
     chosen = str(describe_teachers(bench, list(complete), target.name)["teacher"][0]) if teacher is None else teacher
     if chosen not in complete:
-        raise TableError(f"no teacher {chosen!r} with signatures of every block; there are {', '.join(complete)}")
+        raise TableError(f"no teacher {chosen!r} with signatures of every block; {there_are(chosen, complete)}")
     columns, truth = complete[chosen], target.sign * bench.values(target.name)
     there = np.isfinite(truth)
     sizes = sizes_that_fit(bench, "signatures", _SIZES, int(there.sum()))

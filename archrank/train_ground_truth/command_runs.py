@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from archrank._console import progress
+
 if TYPE_CHECKING:
-    from archrank.train_ground_truth.launch import Job, Progress
+    from archrank.train_ground_truth.launch import Job
     from archrank.train_ground_truth.recipe import Recipe
     from archrank.train_ground_truth.store import Store
 
@@ -41,27 +42,8 @@ def run(jobs: Sequence[Job], recipe: Recipe, store: Store, place: Place, title: 
     from archrank.train_ground_truth.launch import Setup, run_jobs
 
     setup = Setup(recipe, place.data, place.device)
-    with progress_bar(title) as report:
+    with progress(title) as report:
         run_jobs(jobs, setup, store, workers=place.workers, launcher=place.launcher, progress=report)
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A progress bar on stderr with rate and remaining time."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, key: bar.update(task, completed=done, total=total, description=key)
 
 
 def summary(as_json: bool, data: dict[str, Any], text: str) -> None:

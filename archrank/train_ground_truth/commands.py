@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from archrank._errors import there_are
 from archrank.train_ground_truth.command_runs import Place, open_store, run, summary
 from archrank.train_ground_truth.options import (
     ArchsOpt,
@@ -131,7 +132,7 @@ def distill(
     which = list(range(space.n_blocks[0])) if blocks == "all" else whole_numbers("--blocks", blocks, space.n_blocks[0])
     wanted = SIGNATURES if columns == "all" else tuple(columns.split(","))
     if unknown := sorted(set(wanted) - set(SIGNATURES)):
-        raise typer.BadParameter(f"--columns: no signature {unknown[0]!r}; there are {', '.join(SIGNATURES)}")
+        raise typer.BadParameter(f"--columns: no signature {unknown[0]!r}; {there_are(unknown[0], SIGNATURES)}")
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
     source = find_teacher(teacher, plan, store, place)

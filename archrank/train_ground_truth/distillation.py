@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from archrank._errors import there_are
 from archrank.train_ground_truth.batches import DeviceData, batches
 from archrank.train_ground_truth.losses import nsr
 from archrank.train_ground_truth.network import BloxNetwork, Stage
@@ -61,7 +62,7 @@ def distill(
         For a column that there is not.
     """
     if unknown := sorted(set(columns) - set(SIGNATURES)):
-        raise ValueError(f"no signature column {unknown[0]!r}; there are {', '.join(SIGNATURES)}")
+        raise ValueError(f"no signature column {unknown[0]!r}; {there_are(unknown[0], SIGNATURES)}")
     device, clock = data.mean.device, Clock()
     with reproducible(device, fast):
         blocks = [_candidate(teacher.network, stage, block, seed, device) for block in candidates]

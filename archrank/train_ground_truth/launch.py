@@ -1,9 +1,9 @@
 """Run the jobs of a campaign, each record written as soon as it is done.
 
-A result depends on its job alone, so that launcher, workers and order do not matter. A job is done when its records
-are there with the weights and columns that it asks for; else it is run, and its records take the place of the old ones,
-each in one step. What can go wrong
-is settled here, for every launcher in the same way:
+A result depends on its job alone, so that launcher, workers and order do not matter. A job is done when
+its records are there with the weights and columns that it asks for; else it is run, and its records take
+the place of the old ones, each in one step. What can go wrong is settled here, for every launcher in the
+same way:
 
 - A killed run is simply started again: finished jobs are found in the store.
 - Several runs on one store share the work through its locks. Jobs that another run works on are waited

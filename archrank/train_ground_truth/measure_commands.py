@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from archrank.train_ground_truth.command_runs import Place, open_store, progress_bar, run, summary
+from archrank._console import progress
+from archrank.train_ground_truth.command_runs import Place, open_store, run, summary
 from archrank.train_ground_truth.options import (
     ArchsOpt,
     DataOpt,
@@ -86,7 +87,7 @@ def latency(
         raise typer.BadParameter("--blocks none and --archs none leave nothing to measure; give one of them")
     store = _store_for_latency(out, plan, data)
     pairs = [(s, b) for s in range(space.stages) for b in which]
-    with progress_bar("measuring") as report:
+    with progress("measuring") as report:
         records = measure_together(plan, pairs, codes, protocol, report)
     for record in records:
         store.write(latency_key(record), record)
