@@ -15,7 +15,7 @@ test-all: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile -m "not gpu"
 
 test-gpu: .venv/installed
-	$(BIN)/pytest -m gpu tests/test_gpu.py
+	$(BIN)/pytest -m gpu
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -60,6 +60,15 @@ def test_more_work_takes_longer():
     assert narrow["cpu_ms"] < broad["cpu_ms"]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "label"),
+    [(Protocol(device="cuda"), "cpu"), (Protocol(device="cuda", label="pixel_6"), "pixel_6")],
+)
+def test_another_device_has_another_label_unless_somebody_named_it(protocol, label):
+    found = measure_latency(Stage(3, 4), (4, 8, 8), protocol, device="cpu", repeats=1, warmup=0)
+    assert (found.device, found.label) == ("cpu", label)
+
+
 def test_a_latency_says_how_it_was_measured():
     module = Stage(3, 4).train()
     before = torch.get_num_threads()

@@ -3,19 +3,21 @@
 import builtins
 import math
 import os
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY, Note, Train, Weigh, lines, table_bytes, values
+from tiny import TINY, FullAtFirst, Note, Train, Weigh, lines, table_bytes, values
 
-from archrank.train_ground_truth.attempt import portable
+from archrank.train_ground_truth.attempt import out_of_memory, portable
 from archrank.train_ground_truth.data import DataError
 from archrank.train_ground_truth.jobs import TrainJob
 from archrank.train_ground_truth.launch import CampaignError, Setup, run_jobs
 from archrank.train_ground_truth.recipe import recipe_from_dict
 from archrank.train_ground_truth.store import Store, StoreError
-from archrank.train_ground_truth.workers import worker_device
+from archrank.train_ground_truth.workers import ThisProcess, worker_device
 
 
 def test_workers_go_round_the_gpus():
@@ -87,6 +89,40 @@ def test_out_of_memory_is_tried_again_alone_and_then_a_record(setup, pictures, s
     assert math.isnan(record["metrics"]["test_acc"])
     assert "can't allocate memory" in (other.folder / "errors" / f"{job.key}.txt").read_text()
     assert run_jobs([job], Setup(wide, str(pictures), "cpu"), other) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "whether"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_counts_as_out_of_memory(error, whether):
+    assert out_of_memory(error) is whether
+
+
+def test_images_without_memory_beside_neighbours_do_not_end_the_run_at_once(setup, store, log, tmp_path):
+    """Another worker takes the place of one that could not begin, as often as a job is tried again."""
+    crowded = FullAtFirst(setup.recipe, setup.data_path, "cpu", str(tmp_path / "few"), fails=2)
+    assert run_jobs([Note("a", log), Note("d", log)], crowded, store, workers=2) == 2
+    full = replace(crowded, starts=str(tmp_path / "many"), fails=9)
+    with pytest.raises(CampaignError, match=r"4 workers in a row died before they began .*lower --workers if memory"):
+        run_jobs([Note("b", log), Note("c", log)], full, store, workers=2)
+
+
+def test_a_second_chance_finds_the_memory_of_the_first(setup, store, log):
+    crew = ThisProcess(setup, store)
+    crew.start(Note("a", log))
+    crew.wait(None)
+    images = weakref.ref(crew._data)
+    crew.close()
+    assert images() is None
 
 
 def test_a_worker_that_dies_is_replaced_and_only_its_job_blamed(setup, store, log):

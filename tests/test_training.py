@@ -1,6 +1,8 @@
 """Training and distillation: seeds, splits, resuming, known answers of the losses."""
 
 import copy
+import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +308,45 @@ def test_float32_is_not_tf32_unless_fast_allows_it(fast):
     with reproducible(torch.device("cpu"), fast):
         assert allowed() == (fast, fast)
     assert allowed() == before
+
+
+def test_half_precision_learns_after_gradients_that_overflow(recipe, data, monkeypatch):
+    """The optimiser skips those steps, the first ones, before it has ever written its momentum."""
+    half = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, precision="fp16"))
+    scales = []
+
+    class Scaler(torch.amp.GradScaler):
+        def __init__(self, device, enabled):
+            super().__init__(device, init_scale=2.0**30, backoff_factor=2.0**-20, enabled=enabled)
+
+        def update(self):
+            super().update()
+            scales.append(self.get_scale())
+
+    monkeypatch.setattr(torch.amp, "GradScaler", Scaler)
+    # Memory that nobody has written holds whatever was there before: here something large.
+    monkeypatch.setattr(torch, "empty_like", lambda *args, **options: torch.full_like(args[0], 1e30))
+    record = train_one([3, 7], half, 0, "cpu", data=data)
+    assert scales == [2.0**10] * len(scales), "the first step overflowed, and no other"
+    assert record["status"] == "ok"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_network_of_a_process_is_compiled(recipe, data, monkeypatch):
+    """The compiler has one limit for all modules of a class, past which it silently runs them as they are."""
+    built = []
+
+    def backend(graph, inputs):
+        built.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    short = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, epochs=1, batch_size=48))
+    for code in ([11, 11], [14, 14], [11, 14]):
+        built.clear()
+        train_one(code, short, 0, "cpu", data=data, compiled=True)
+        assert built, code
 
 
 @pytest.mark.slow  # the compiler takes a minute

@@ -135,6 +135,20 @@ class Note:
         say(self.log, f"{self.name} done {os.getpid()}")
 
 
+@dataclass(frozen=True)
+class FullAtFirst(Setup):
+    """The device has no room for the images as often as it says; starts are lines of a file."""
+
+    starts: str = ""
+    fails: int = 0
+
+    def place(self, images):
+        say(self.starts, "start")
+        if len(lines(self.starts)) <= self.fails:
+            raise RuntimeError("CUDA error: out of memory")
+        return super().place(images)
+
+
 def say(log: str | Path, line: str) -> None:
     with open(log, "a") as f:  # one short line: appended whole, whoever else writes
         f.write(f"{line}\n")

@@ -46,8 +46,9 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
     best_value
         The best value that the metric can reach, such as 100 for an accuracy in per cent.
     device
-        "auto" takes a GPU if there is one; else a torch device. A model that is loaded where its device is
-        missing predicts on what "auto" gives there.
+        A torch device, or "auto" for a GPU if there is one. So small a network learns as fast on a core, where many
+        fits in parallel do not fill a GPU. A model that is loaded where its device is missing predicts on what
+        "auto" gives there.
     n_jobs
         CPU threads; results depend on their number in the last bits.
     random_state
@@ -77,7 +78,7 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         ranking_weight: float = 1.0,
         target_transform: Transform = "log-error",
         best_value: float | None = None,
-        device: str = "auto",
+        device: str = "cpu",
         n_jobs: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -114,7 +115,7 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         # Seeding inside fork_rng leaves the generators of the caller as they were.
         cuda = [self.device_] if self.device_.type == "cuda" else []
         with cpu_threads(self.n_jobs), torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(seed)
+            (torch.manual_seed if cuda else torch.default_generator.manual_seed)(seed)
             self.network_ = self._build().to(self.device_)
             if len(values) > 1 and np.ptp(values) > 0:
                 self._train(X, torch.from_numpy(self.target_.forward(values)).float().to(self.device_))
@@ -141,7 +142,7 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         optimiser = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=steps, pct_start=0.1)
         self.network_.train()
-        for rows in _batches(len(target), self.batch_size, steps):
+        for rows in _batches(len(target), self.batch_size, steps, self.device_):
             optimiser.zero_grad(set_to_none=True)
             prediction = self.network_(features[rows], adjacency[rows])
             loss = regression_and_ranking(prediction, target[rows], self.ranking_weight)
@@ -190,12 +191,12 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-def _batches(n: int, size: int, steps: int) -> Iterator[torch.Tensor]:
+def _batches(n: int, size: int, steps: int, device: torch.device) -> Iterator[torch.Tensor]:
     """Index batches from one permutation after another, whole batches only."""
     size = min(size, n)
     done = 0
     while True:
-        order = torch.randperm(n)
+        order = torch.randperm(n).to(device)  # drawn on the CPU: the same order on every device
         for start in range(0, n - size + 1, size):
             if done == steps:
                 return

@@ -14,6 +14,10 @@ from archrank.train_ground_truth.store import Store
 if TYPE_CHECKING:
     from archrank.train_ground_truth.data import Images
 
+# Plain RuntimeErrors: torch's allocator for the CPU; CUDA and Triton outside torch's allocator; cuBLAS and cuDNN;
+# and cuDNN where no plan for a convolution finds the memory that it works in.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "unable to find an engine")
+
 
 def load_images(setup: Setup, store: Store) -> Images:
     """The images of `setup`, if they are those of the store.
@@ -33,7 +37,21 @@ def load_images(setup: Setup, store: Store) -> Images:
 
 
 def attempt(job: Job, setup: Setup, data: Any, store: Records) -> Outcome:
-    """Run a job and say how it ended."""
+    """Run a job and say how it ended; what it held of a GPU is given back to its neighbours."""
+    outcome = _attempt(job, setup, data, store)
+    empty_cache()  # now that no traceback holds the tensors
+    return outcome
+
+
+def empty_cache() -> None:
+    """Give the GPU what torch keeps of it for later."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def _attempt(job: Job, setup: Setup, data: Any, store: Records) -> Outcome:
     try:
         job.run(setup, data, store)
     except StoreError as error:
@@ -62,10 +80,7 @@ def out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    # torch's allocator for the CPU, and CUDA outside torch's allocator, raise plain RuntimeErrors.
-    return isinstance(error, RuntimeError) and any(
-        text in str(error) for text in ("can't allocate memory", "CUDA error: out of memory")
-    )
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def portable(error: Exception) -> Exception:

@@ -89,7 +89,7 @@ def batches(data: DeviceData, recipe: Recipe, batch_size: int, rng: torch.Genera
 
 @torch.no_grad()
 def evaluate(net: nn.Module, part: tuple[Tensor, Tensor], data: DeviceData) -> tuple[float, float]:
-    """(accuracy in per cent, mean cross-entropy) in eval mode."""
+    """(accuracy in per cent, mean cross-entropy) in eval mode, float32 whatever the precision of training."""
     net.eval()
     correct = torch.zeros((), device=part[1].device, dtype=torch.int64)
     loss = torch.zeros((), device=part[1].device, dtype=torch.float64)

@@ -39,7 +39,7 @@ class Checkpoint:
         self, parts: dict[str, Any], rng: torch.Generator, curves: dict[str, list[float]], best: dict[str, Any]
     ) -> int:
         """Put everything back as it was; the number of epochs that are done."""
-        state = self._load(rng.device)
+        state = self._load()
         if state is None:
             return 0
         for name, part in parts.items():
@@ -50,11 +50,11 @@ class Checkpoint:
         self.clock.add(*state["spent"])
         return int(state["epoch"])
 
-    def _load(self, device: torch.device) -> dict[str, Any] | None:
+    def _load(self) -> dict[str, Any] | None:
         if self.file is None or not self.file.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.file, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(self.file, map_location="cpu", weights_only=True)
         except Exception:
             # Whatever is wrong with it, the training starts anew and gives the same numbers.
             return None

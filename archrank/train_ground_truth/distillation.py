@@ -120,7 +120,7 @@ def block_key(teacher: str, stage: int, block: int, seed: int = 0) -> str:
 
 def _candidate(teacher: BloxNetwork, stage: int, block: int, seed: int, device: torch.device) -> Stage:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence((seed, 1, stage, block)).generate_state(1)[0]))
+        torch.default_generator.manual_seed(int(np.random.SeedSequence((seed, 1, stage, block)).generate_state(1)[0]))
         module = Stage(block, teacher.width << stage)
     return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

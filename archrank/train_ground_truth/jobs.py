@@ -13,7 +13,7 @@ from archrank.train_ground_truth.batches import DeviceData
 from archrank.train_ground_truth.contract import Records, Setup, missing
 from archrank.train_ground_truth.distillation import block_key, block_record, distill
 from archrank.train_ground_truth.finetune import finetune_one, probe_one
-from archrank.train_ground_truth.runtime import Stream, generator, host_facts
+from archrank.train_ground_truth.runtime import Stream, generator, host_facts, reproducible
 from archrank.train_ground_truth.signatures import SIGNATURES, re_estimate_norms
 from archrank.train_ground_truth.store import record_key
 from archrank.train_ground_truth.train import (
@@ -63,7 +63,8 @@ class TeacherRef:
         device = data.mean.device
         network = initialised_network(self.code, setup.recipe, self.seed, device)
         if self.store is None:
-            re_estimate_norms(network, setup.recipe, generator(device, self.seed, Stream.UNTRAINED_TEACHER), data)
+            with reproducible(device):
+                re_estimate_norms(network, setup.recipe, generator(device, self.seed, Stream.UNTRAINED_TEACHER), data)
         else:
             network.load_state_dict(store.weights(self.key, self.store))
         return Teacher(self.name, network)

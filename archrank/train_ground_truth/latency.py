@@ -113,7 +113,11 @@ def measure_latency(module: nn.Module, shape: Shape, protocol: Protocol = DEFAUL
     **changes
         Fields of `Protocol` that differ from `protocol`, for example ``device="cpu", batch_size=64``.
     """
-    protocol = Protocol(**{**asdict(protocol), **changes}) if changes else protocol
+    if changes:
+        fields = asdict(protocol)
+        if fields["label"] == resolve_device(protocol.device).type:  # not named by anybody
+            fields["label"] = ""
+        protocol = Protocol(**{**fields, **changes})
     place = resolve_device(protocol.device)
     with torch.no_grad():
         own = _placed(copy.deepcopy(module), place)

@@ -2,7 +2,8 @@
 
 Nodes need archrank and its dependencies, but neither the images nor the store: the driver reads the
 images and whatever weights a job `needs`, they travel through Ray's object store, and records travel
-back to the driver, which writes them. A task's worker process places the images on its device once.
+back to the driver, which writes them. On a CPU a worker process places the images once for all its tasks;
+on a GPU Ray ends the process with each task, which frees the GPU, and the next one places them again.
 
 The driver holds the store's lock of every job in flight, so that Ray runs and local runs share a store.
 """

@@ -32,7 +32,6 @@ def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
     memory: Any = torch.utils.deterministic
     benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
     tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     if device.type == "cpu":
         _keep_freed_memory()
     torch.use_deterministic_algorithms(not fast)
@@ -90,20 +89,25 @@ def generator(device: torch.device, seed: int, stream: Stream = Stream.TRAINING)
 
 def host_facts(device: torch.device, wall: float, cpu: float, fast: bool = False) -> dict[str, Any]:
     """Where and how long: everything in a record that may differ between equal runs."""
-    name, processor = (torch.cuda.get_device_name(device), "") if device.type == "cuda" else cpu_identity()
+    name, processor = (_gpu_name(device), "") if device.type == "cuda" else cpu_identity()
     return {
         "wall_seconds": round(wall, 3),
         "cpu_seconds": round(cpu, 3),
         "device": device.type,
         "device_name": name,
         "processor": processor,
-        "threads": 1 if device.type == "cpu" else torch.get_num_threads(),
+        "threads": 1,  # that compute: see `reproducible`; on a GPU none decides a bit
         "deterministic": not fast,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "pid": os.getpid(),
     }
+
+
+def _gpu_name(device: torch.device) -> str:
+    """Empty in a process that has none, such as the driver of a Ray cluster."""
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else ""
 
 
 class Clock:

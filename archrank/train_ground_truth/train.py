@@ -36,8 +36,9 @@ class Teacher:
 
 def initialised_network(code: ArrayLike, recipe: Recipe, seed: int, device: torch.device) -> BloxNetwork:
     """The untrained network, drawn on the CPU so that every device starts from the same weights."""
+    number = np.random.SeedSequence((seed, Stream.INITIAL_WEIGHTS)).generate_state(1)[0]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(np.random.SeedSequence((seed, Stream.INITIAL_WEIGHTS)).generate_state(1)[0]))
+        torch.default_generator.manual_seed(int(number))
         net = build_network(code, recipe.build_space())
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -201,7 +202,13 @@ def fit(
         net.parameters(), lr, opt.momentum, weight_decay=opt.weight_decay, nesterov=opt.nesterov, fused=True
     )
     scaler = torch.amp.GradScaler(rng.device.type, enabled=spec.precision == "fp16")
-    forward = torch.compile(net) if compiled else net
+    if scaler.is_enabled():
+        # The fused step makes this buffer uninitialised, and leaves it so when the first gradients overflow.
+        for parameter in net.parameters():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    if compiled:
+        torch.compiler.reset()  # else all networks of a process share one limit, past which nothing is compiled
+    forward = torch.compile(net, dynamic=False) if compiled else net
     per_epoch = math.ceil(len(data.train[0]) / spec.batch_size)
     curves: dict[str, list[float]] = {"train_loss": [], "val_acc": [], "val_loss": []}
     best: dict[str, Any] = {"score": None, "weights": {}}

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from archrank.train_ground_truth.attempt import attempt_claimed, load_images, portable
+from archrank.train_ground_truth.attempt import attempt_claimed, empty_cache, load_images, out_of_memory, portable
 from archrank.train_ground_truth.contract import Job, Outcome, Setup
 from archrank.train_ground_truth.ledger import CampaignError
 from archrank.train_ground_truth.store import Store
@@ -75,7 +75,9 @@ class ThisProcess:
         return [(job, attempt_claimed(job, self._setup, self._data, self._store))]
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Give back the images' memory: a second chance, in a process of its own, needs what there is."""
+        self._data = None
+        empty_cache()
 
 
 class Processes:
@@ -224,6 +226,8 @@ def _serve(pipe: Connection, setup: Setup, folder: Path) -> None:
     except EOFError:
         return
     except Exception as error:
+        if out_of_memory(error):  # before a job was begun: neighbours may need less in a moment
+            raise SystemExit(1) from None
         pipe.send(Outcome("fatal", error=portable(error)))
 
 
