@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from archrank.train_ground_truth.finetune import assemble, finetune_one, probe_o
 from archrank.train_ground_truth.jobs import DistillJob, TeacherRef
 from archrank.train_ground_truth.network import ConvNormRelu, Stage
 from archrank.train_ground_truth.recipe import recipe_from_dict
-from archrank.train_ground_truth.runtime import generator, reproducible
+from archrank.train_ground_truth.runtime import generator
 from archrank.train_ground_truth.signatures import output_errors, re_estimate_norms, swap_scores
 from archrank.train_ground_truth.store import Store, record_key
 from archrank.train_ground_truth.table import merge
@@ -299,15 +301,41 @@ def test_fast_says_so_in_the_record(recipe, data):
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_float32_is_not_tf32_unless_fast_allows_it(fast):
-    def allowed():
-        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-
-    before = allowed()
+PRECISIONS = """
+import torch
+from archrank.train_ground_truth.runtime import reproducible
+backends = torch.backends
+on_gpu = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
+state = lambda: [operation.fp32_precision for operation in on_gpu + on_cpu]
+CALLER
+before = state()
+for fast in (False, True):
     with reproducible(torch.device("cpu"), fast):
-        assert allowed() == (fast, fast)
-    assert allowed() == before
+        assert state() == 3 * ["tf32" if fast else "ieee"] + 2 * ["ieee"], (fast, state())
+        # torch.compile reads these
+        assert (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32) == (fast, fast)
+        assert torch.get_float32_matmul_precision() == ("high" if fast else "highest")
+    assert state() == before, (fast, state(), before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="this torch has one way to set it")
+@pytest.mark.parametrize(
+    "caller",
+    [
+        "",
+        "backends.cuda.matmul.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('medium')",
+        "backends.fp32_precision = 'tf32'",
+        "backends.cudnn.conv.fp32_precision = 'ieee'; backends.cuda.matmul.fp32_precision = 'tf32'",
+    ],
+)
+def test_float32_is_not_tf32_unless_fast_allows_it_whatever_the_caller_has_set(caller):
+    """In a process of its own: what one way has set, the other cannot always undo."""
+    code = PRECISIONS.replace("CALLER", caller)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_half_precision_learns_after_gradients_that_overflow(recipe, data, monkeypatch):

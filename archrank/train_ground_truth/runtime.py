@@ -31,21 +31,53 @@ def reproducible(device: torch.device, fast: bool = False) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     benchmark, fill = torch.backends.cudnn.benchmark, memory.fill_uninitialized_memory
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     if device.type == "cpu":
         _keep_freed_memory()
     torch.use_deterministic_algorithms(not fast)
     memory.fill_uninitialized_memory = False  # 7 % of a step, and nothing here reads such memory
     torch.backends.cudnn.benchmark = fast
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = fast
     try:
-        with cpu_threads(1) if device.type == "cpu" else contextlib.nullcontext():
+        with _float32_products(fast), cpu_threads(1) if device.type == "cpu" else contextlib.nullcontext():
             yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = tf32
         memory.fill_uninitialized_memory = fill
+
+
+@contextlib.contextmanager
+def _float32_products(tf32: bool) -> Iterator[None]:
+    """TF32 on a GPU or not, and float32 in full on a CPU, whatever the caller has set.
+
+    torch has two ways to set this, of which the second came with 2.9. Where they contradict each other the first
+    cannot be read, and then the second restores all that counts.
+    """
+    backends: Any = torch.backends
+    on_gpu, on_cpu = [], []
+    if hasattr(backends, "fp32_precision"):
+        on_gpu = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+        on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
+    kept = [(operation, operation.fp32_precision) for operation in on_gpu + on_cpu]
+    convolutions = products = None
+    with contextlib.suppress(RuntimeError):
+        convolutions = backends.cudnn.allow_tf32
+    with contextlib.suppress(RuntimeError):
+        products = torch.get_float32_matmul_precision()
+    backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    for operation in on_gpu:
+        operation.fp32_precision = "tf32" if tf32 else "ieee"
+    for operation in on_cpu:
+        operation.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if convolutions is not None:
+            backends.cudnn.allow_tf32 = convolutions
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        for operation, precision in kept:
+            operation.fp32_precision = precision
 
 
 @cache
