@@ -225,6 +225,14 @@ def test_ray_with_a_node_killed_in_the_middle_gives_what_local_workers_give(setu
             run_jobs([bad], setup, there, launcher="ray", retries=1)
         large = Note("large", str(tmp_path / "log"), fails=1, how="memory")
         assert run_jobs([large], setup, there, launcher="ray") == 1
+
+        # Images that find no memory say nothing of the job: it runs alone, and if that fails too the run ends.
+        crowded = FullAtFirst(setup.recipe, setup.data_path, "cpu", str(tmp_path / "few"), fails=1)
+        assert run_jobs([Note("first", str(tmp_path / "log"))], crowded, there, launcher="ray") == 1
+        full = replace(crowded, starts=str(tmp_path / "many"), fails=9)
+        with pytest.raises(CampaignError, match="the images alone are too large: "):
+            run_jobs([Note("second", str(tmp_path / "log"))], full, there, launcher="ray")
+        assert there.read("note-second") is None
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from archrank.train_ground_truth.attempt import attempt, load_images, portable
+from archrank.train_ground_truth.attempt import attempt, load_images, out_of_memory, portable
 from archrank.train_ground_truth.contract import Job, Outcome, Setup, keys_of, missing
 from archrank.train_ground_truth.ledger import CampaignError
 from archrank.train_ground_truth.store import Store, StoreError
@@ -161,7 +161,11 @@ class RayTasks:
         for key, record in records.items():
             self._store.write(key, record)
         done: Outcome = outcome
-        return done
+        if done.kind != "again":
+            return done
+        if self._alone:
+            return Outcome("fatal", error=CampaignError(f"the images alone are too large: {done.text}", {}))
+        return done._replace(kind="memory")  # a second chance with nothing beside it
 
     def close(self) -> None:
         for reference in self._running:
@@ -204,6 +208,8 @@ def _work(
         try:
             _placed[setup] = setup.place(ray.get(images[0]))
         except Exception as error:
+            if out_of_memory(error):  # says nothing of the job, and neighbours may need less in a moment
+                return Outcome("again", str(error)), {}
             return Outcome("fatal", error=portable(error)), {}
     sink = RecordSink(known, kept, {need: ray.get(reference) for need, reference in carried.items()})
     outcome = attempt(job, setup, _placed[setup], sink)
