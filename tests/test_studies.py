@@ -11,6 +11,7 @@ from studies_contract import CODES, QUALITY, TEACHERS, check_figures, check_stud
 from tiny import TINY
 
 from archrank.benchmarks.metrics import kendall
+from archrank.benchmarks.noise import measure_noise
 from archrank.benchmarks.report import Report
 from archrank.cli import main
 from archrank.ground_truth import Metric, TableError
@@ -551,3 +552,16 @@ def test_tau_between_seeds_needs_ten_networks(known):
     assert tau_between_seeds(known, "acc").n == 144
     few = table(rows(noisy(0.5, 0)), rows(noisy(0.5, 1)[:9], seed=1, codes=CODES[:9]))
     assert tau_between_seeds(few, "acc") is None
+
+
+def test_tau_between_seeds_is_the_reproducibility_of_a_report():
+    """Of every pair of three seeds, not all of which every network has."""
+    third = rows(noisy(0.5, 2)[:20], seed=2, codes=CODES[:20])
+    bench = table(rows(noisy(0.8, 0)), rows(noisy(0.8, 1)[:40], seed=1, codes=CODES[:40]), third)
+    found, noise = tau_between_seeds(bench, "acc", resamples=199), measure_noise(bench, "acc")
+    assert (found.value, found.n) == (noise.reproducibility_tau, 40)
+    assert found.low < found.value < found.high
+    one_pair = tau_between_seeds(bench, "acc", resamples=199, among=np.arange(len(CODES)) >= 20)
+    first, second, _ = bench.seed_values("acc")[20:40].T
+    assert one_pair.n == 20
+    assert one_pair.value == pytest.approx(tau_of(first, second).value)

@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 
 from archrank.benchmarks.intervals import mean_interval
 from archrank.benchmarks.metrics import kendall
-from archrank.benchmarks.noise import MIN_REPEATED
+from archrank.benchmarks.noise import MIN_REPEATED, reproducibility
 from archrank.ground_truth import GroundTruth
 
 Floats = NDArray[np.float64]
@@ -98,19 +98,19 @@ def tau_of(a: Floats, b: Floats, seed: int = 0, resamples: int = 999) -> Estimat
 def tau_between_seeds(
     bench: GroundTruth, metric: str, seed: int = 0, resamples: int = 999, among: NDArray[np.bool_] | None = None
 ) -> Estimate | None:
-    """Tau between the two seeds that most networks share: what two equal trainings agree. None below 10 networks.
+    """Mean tau between two seeds, over the networks that have both: what two equal trainings agree.
+
+    The value is that of `archrank.benchmarks.noise.reproducibility`. None below 10 networks with two seeds or more.
 
     `among`, bool ``(n_networks,)``, are those to which it will be compared; by default all of the table.
     """
     values = bench.seed_values(metric)
     values = values if among is None else values[among]
-    there = np.isfinite(values).astype(np.int64)
-    shared = np.triu(there.T @ there, 1)
-    if shared.max() < MIN_REPEATED:
+    values = values[np.isfinite(values).sum(axis=1) > 1]
+    if len(values) < MIN_REPEATED:
         return None
-    first, second = np.unravel_index(shared.argmax(), shared.shape)
-    both = values[np.isfinite(values[:, [first, second]]).all(axis=1)]
-    return tau_of(both[:, first], both[:, second], seed, resamples)
+    seeds = tuple(values[:, np.isfinite(values).any(axis=0)].T)
+    return _of_networks(seeds, lambda *each: reproducibility(np.column_stack(each)), seed, resamples)
 
 
 def tau_gain(a: Floats, b: Floats, target: Floats, seed: int = 0, resamples: int = 999) -> Estimate:
