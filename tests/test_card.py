@@ -88,6 +88,7 @@ def test_known_answers_of_published_tables(nas_bench_macro_file, bossnas_folder)
 def test_every_number_is_the_tables():
     table = made(300, seeds=2)
     text, noise = card(table, {"table.parquet": "c0ffee"}, "- Small."), measure_noise(table)
+    apart = pd.Series(np.diff(table.seed_values(), axis=1)[:, 0])
     for expected in (
         "| networks | 300 of 2,025 networks, a random sample: the first of the order that --archs N takes |",
         "| seeds per network | 2 |",
@@ -101,6 +102,7 @@ def test_every_number_is_the_tables():
         f"{noise.reproducibility_tau:.3f} (300 networks)",
         f"{noise.ceiling_tau:.3f} ± {noise.ceiling_std:.3f}",
         f"between seeds: {noise.spread:.3g} %.",
+        f"on the networks that have both, with its standard error: seed 1 {apart.mean():+.3g} ± {apart.sem():.2g} %.\n",
         "## Known limits\n\n- Small.\n",
         "## Licence\n\nCC0\n",
         "archrank train blox-mini --data IMAGES --archs 300 --seeds 0,1 --out store\n"
@@ -122,6 +124,8 @@ def test_the_commands_name_the_networks():
     assert "--archs table.parquet --seeds 0,1,2 " in card(some)
     uneven = GroundTruth.from_frame(table.space, table.frame.head(160), table.metrics, name="x", provenance=RECIPE)
     assert "the table has 1 to 2 (1 for 40 networks, 2 for 60)" in card(uneven)
+    assert "Means over unlike seeds differ by that too; `values(seed=0)` compares like with like." in card(uneven)
+    assert "unlike seeds" not in card(table)
 
 
 def test_tables_of_others_say_what_they_can(toy):

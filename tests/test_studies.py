@@ -326,6 +326,18 @@ def test_more_epochs_are_compared_for_the_same_teacher_only():
     assert "ranks better" not in alone.text
 
 
+def test_levels_are_compared_for_the_same_seeds():
+    """A second seed that is ten points lower, for some of the networks, changes nothing; nor does a seed alone."""
+    normal, few = noisy(0.5, 0), CODES[:40]
+    parts = rows(normal), rows(normal[:40] - 10, seed=1, codes=few)
+    bench = table(*parts, rows(normal + 1, "finetuned-0"), rows(noisy(0.5, 1), "finetuned-2", seed=7))
+    study = run_study("finetune", bench, quick=True)
+    level = study.tables["level"].set_index("variant")["above_normal"]
+    assert level["finetuned-0"] == pytest.approx(1.0)
+    assert np.isnan(level["finetuned-2"])
+    assert "scratch with the same seeds: finetuned-0 59.84 (+1.00 points); finetuned-2 58.76 (no seed in" in study.text
+
+
 def test_a_cheaper_way_that_is_left_out_is_named():
     normal = noisy(0.5, 0)
     curve = [[np.nan if i < 2 else v, v, v] for i, v in enumerate(normal)]

@@ -16,7 +16,7 @@ from archrank._folder import verify_files
 from archrank._swap import new_file
 from archrank.benchmarks.facts import coverage, seed_counts, seeds_text
 from archrank.benchmarks.lone import lone_taus
-from archrank.benchmarks.noise import measure_noise
+from archrank.benchmarks.noise import MIN_REPEATED, measure_noise
 from archrank.ground_truth import GroundTruth, TableError
 
 CARD, PICTURE = "README.md", "card.png"
@@ -142,6 +142,27 @@ def _noise(table: GroundTruth) -> str:
         f"Noise ceiling, the tau that a perfect predictor expects: {noise.ceiling_tau:.3f} ± {noise.ceiling_std:.3f}. "
         f"Standard deviation between seeds: {noise.spread:.3g} {metric.unit}".rstrip()
         + "."
+        + _seed_levels(table)
+    )
+
+
+def _seed_levels(table: GroundTruth) -> str:
+    """A seed decides the order of images for all networks alike, so that seeds differ in level."""
+    values, metric = table.seed_values(), table.metric()
+    first, *others = table.seeds
+    each = []
+    for position, seed in enumerate(others, 1):
+        difference = values[:, position] - values[:, 0]
+        difference = difference[np.isfinite(difference)]
+        if len(difference) >= MIN_REPEATED:
+            error = difference.std(ddof=1) / np.sqrt(len(difference))
+            each.append(f"seed {seed} {difference.mean():+.3g} ± {error:.2g} {metric.unit}".rstrip())
+    if not each:
+        return ""
+    unlike = len(seed_counts(table)) > 1
+    return (
+        f" Mean difference to seed {first}, on the networks that have both, with its standard error: {'; '.join(each)}."
+        + f" Means over unlike seeds differ by that too; `values(seed={first})` compares like with like." * unlike
     )
 
 

@@ -21,7 +21,15 @@ from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants, only_when_training
-from archrank.studies.statistics import UNKNOWN, Floats, estimate_of, mean_of, tau_between_seeds, tau_of
+from archrank.studies.statistics import (
+    UNKNOWN,
+    Floats,
+    estimate_of,
+    mean_of,
+    of_common_seeds,
+    tau_between_seeds,
+    tau_of,
+)
 from archrank.studies.wording import target_spec, unit_text
 
 if TYPE_CHECKING:
@@ -107,16 +115,14 @@ def run(
 
 def _pairs(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Normal and distilled values, means over common seeds, ``(n,)`` each, of the networks that have both; which."""
-    normal, distilled = bench.seed_values(metric), bench.seed_values(metric, variant)
-    both = np.isfinite(normal) & np.isfinite(distilled)
-    there = np.asarray(both.any(axis=1))
+    normal, distilled = of_common_seeds(bench, metric, variant)
+    there = np.isfinite(normal)
     if not there.any():
         raise TableError(
             f"study 'distillation': no network of table {bench.name!r} has {metric} both of variant 'normal' and of "
             f"{variant!r} with the same seed; train the same --archs and --seeds with and without --teacher"
         )
-    means = [np.nanmean(np.where(both, v, np.nan)[there], axis=1) for v in (normal, distilled)]
-    return means[0], means[1], there
+    return normal[there], distilled[there], there
 
 
 def _differences(normal: Floats, distilled: Floats, target: Metric) -> list[dict[str, Any]]:

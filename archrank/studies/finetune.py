@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from archrank.encodings.proxy import curve_of
 from archrank.ground_truth import GroundTruth, Metric, TableError
@@ -20,7 +21,7 @@ from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants
 from archrank.studies.reference import reference, reference_lines, reference_text
-from archrank.studies.statistics import Floats, estimate_of, tau_gain, tau_of
+from archrank.studies.statistics import Floats, estimate_of, of_common_seeds, tau_gain, tau_of
 from archrank.studies.wording import listed, target_spec, unit_text
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run(
             tau = tau_of(score[common], truth, seed, resamples)
             rows.append({"way": way, "kind": kind, "epochs": epochs, "n_networks": tau.n, **tau.columns("kendall_tau")})
     values = pd.DataFrame({v: x[common] for v, x in tuned.items()})
-    level = {"mean": values.mean(), "above_normal": (values - normal[common, None]).mean()}
+    level = {"mean": values.mean(), "above_normal": {v: _above_normal(bench, target, v, common) for v in tuned}}
     tables = {
         "ranking": pd.DataFrame(rows),
         "left_out": pd.DataFrame(left_out, columns=["way", "n_missing"]),
@@ -102,6 +103,14 @@ def run(
         _text(tables, target),
         {"tau": _figure(tables, target)},
     )
+
+
+def _above_normal(bench: GroundTruth, target: Metric, variant: str, among: NDArray[np.bool_]) -> float:
+    """Mean difference from training from scratch with the same seeds, NaN where no network has any."""
+    normal, tuned = of_common_seeds(bench, target.name, variant)
+    difference = (tuned - normal)[among]
+    there = np.isfinite(difference)
+    return float(difference[there].mean()) if there.any() else float("nan")
 
 
 def _epochs(variant: str) -> int:
@@ -189,9 +198,11 @@ def _level(level: pd.DataFrame, target: Metric) -> str:
     spec = target_spec(target)
     each = "; ".join(
         f"{row['variant']} {row['mean']:.2f} ({row['above_normal']:{spec}}{unit_text(target)})"
+        if np.isfinite(row["above_normal"])
+        else f"{row['variant']} {row['mean']:.2f} (no seed in common)"
         for row in level.to_dict("records")
     )
-    return f"Mean {target.name} and its difference from training from scratch: {each}."
+    return f"Mean {target.name} and its difference from training from scratch with the same seeds: {each}."
 
 
 def _below(table: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:

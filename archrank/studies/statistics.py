@@ -113,6 +113,17 @@ def tau_between_seeds(
     return _of_networks(seeds, lambda *each: reproducibility(np.column_stack(each)), seed, resamples)
 
 
+def of_common_seeds(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats]:
+    """Normal values and those of `variant`, means over the seeds that a network has of both, ``(n,)``; NaN without.
+
+    Seeds differ in level, for all networks alike: means over different seeds would differ by that.
+    """
+    normal, other = bench.seed_values(metric), bench.seed_values(metric, variant)
+    both = np.isfinite(normal) & np.isfinite(other)
+    count = np.where(both.any(axis=1), both.sum(axis=1), np.nan)
+    return np.where(both, normal, 0).sum(axis=1) / count, np.where(both, other, 0).sum(axis=1) / count
+
+
 def tau_gain(a: Floats, b: Floats, target: Floats, seed: int = 0, resamples: int = 999) -> Estimate:
     """How much higher the tau of `a` with `target` is than that of `b`, on the same networks, ``(n,)`` each."""
     return _of_networks((a, b, target), lambda x, y, t: kendall(x, t) - kendall(y, t), seed, resamples)
