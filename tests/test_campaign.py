@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from archrank.benchmarks.again import commands
 from archrank.benchmarks.catalogue import load_benchmark
 from archrank.cli import app
 from archrank.train_ground_truth.options import epochs_or_probe
@@ -86,6 +88,24 @@ def test_the_table_holds_signatures_of_both_teachers(campaign):
     known = signatures.table("kl", teacher="untrained-3-7-s0")[1]
     assert pd.notna(known[[0, 3, 7, 11, 20]]).all()
     assert pd.isna(known[1])
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_card_make_the_table_again(campaign, tmp_path, monkeypatch):
+    recipe, images, folder = campaign
+    table = load_benchmark(folder)
+    monkeypatch.chdir(tmp_path)
+    for line in commands(table, "RECIPE"):
+        places = {"RECIPE": recipe, "IMAGES": images[1], "table.parquet": folder / "table.parquet"}
+        few = ("--blocks", "0,3,7,11,20") if " distill " in line else ()  # all 90 take minutes
+        run(*(places.get(word, word) for word in line.split()[1:]), *few)
+    again = load_benchmark(tmp_path / table.name)
+    assert again.variants == table.variants
+    for variant in table.variants:
+        np.testing.assert_array_equal(again.seed_values("test_acc", variant), table.seed_values("test_acc", variant))
+    for teacher in table.signatures.teachers:
+        before, after = table.signatures.table("nsr", teacher), again.signatures.table("nsr", teacher)
+        np.testing.assert_array_equal(np.concatenate(after), np.concatenate(before))
 
 
 def test_proxies_are_features_of_a_report(campaign):

@@ -12,6 +12,7 @@ from scipy.stats import kendalltau
 
 import archrank
 from archrank._folder import verify_files
+from archrank.benchmarks.again import commands
 from archrank.benchmarks.card import CARD, PICTURE, card, write_card
 from archrank.benchmarks.catalogue import table_folder
 from archrank.benchmarks.lone import lone_taus
@@ -105,7 +106,7 @@ def test_every_number_is_the_tables():
         f"on the networks that have both, with its standard error: seed 1 {apart.mean():+.3g} ± {apart.sem():.2g} %.\n",
         "## Known limits\n\n- Small.\n",
         "## Licence\n\nCC0\n",
-        "archrank train blox-mini --data IMAGES --archs 300 --seeds 0,1 --out store\n"
+        "archrank train blox-mini --data IMAGES --archs 300 --seeds 0,1 --out store\n",
         "archrank merge store --name made --out made\n",
         "--teacher 3-14 --out",
         "--teacher untrained:5-6 --out",
@@ -122,10 +123,35 @@ def test_the_commands_name_the_networks():
         table.space, table.frame[table.frame.index % 100 > 3], table.metrics, name="some", provenance=RECIPE
     )
     assert "--archs table.parquet --seeds 0,1,2 " in card(some)
-    uneven = GroundTruth.from_frame(table.space, table.frame.head(160), table.metrics, name="x", provenance=RECIPE)
-    assert "the table has 1 to 2 (1 for 40 networks, 2 for 60)" in card(uneven)
-    assert "Means over unlike seeds differ by that too; `values(seed=0)` compares like with like." in card(uneven)
+    assert "This trains every network with each seed" not in card(some)
+    uneven = made(100).frame.query("seed < 2").drop(index=range(150, 160))  # ten of the first 60 lack seed 1
+    text = card(GroundTruth.from_frame(table.space, uneven, table.metrics, name="x", provenance=RECIPE))
+    assert "--archs table.parquet --seeds 0,1 " in text
+    assert "each seed; the table has 1 to 2 (1 for 10 networks, 2 for 90)" in text
+    assert "Means over unlike seeds differ by that too; `values(seed=0)` compares like with like." in text
     assert "unlike seeds" not in card(table)
+
+
+def test_the_commands_are_those_that_made_the_table():
+    normal = made(100, seeds=1).frame.assign(variant="normal", teacher="")
+    other = dict.fromkeys(("distilled-topk", "finetuned-10", "finetuned-2", "probe"), "3-14-s0")
+    parts = [normal, normal.head(60).assign(seed=1), normal.head(60).assign(seed=2)]
+    parts += [normal.head(40).assign(variant=variant, teacher=teacher) for variant, teacher in other.items()]
+    bare = made(100)
+    table = GroundTruth.from_frame(
+        bare.space, pd.concat(parts), bare.metrics, name="made", signatures=bare.signatures, provenance=RECIPE
+    )
+    start = "blox-mini --data IMAGES"
+    assert commands(table, "blox-mini") == [
+        f"archrank train {start} --archs 100 --seeds 0 --out store",
+        f"archrank train {start} --archs 60 --seeds 1,2 --out store",
+        f"archrank distill {start} --teacher 3-14 --keep-weights --out store",
+        f"archrank distill {start} --teacher untrained:5-6 --out store",
+        f"archrank train {start} --archs 40 --seeds 0 --teacher 3-14 --top-k --out store",
+        f"archrank finetune {start} --archs 40 --seeds 0 --blocks-from store --teacher 3-14-s0 --epochs probe,2,10 "
+        "--out store",
+        "archrank merge store --name made --out made",
+    ]
 
 
 def test_tables_of_others_say_what_they_can(toy):

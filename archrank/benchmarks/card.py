@@ -14,6 +14,7 @@ import numpy as np
 
 from archrank._folder import verify_files
 from archrank._swap import new_file
+from archrank.benchmarks.again import commands
 from archrank.benchmarks.facts import coverage, seed_counts, seeds_text
 from archrank.benchmarks.lone import lone_taus
 from archrank.benchmarks.noise import MIN_REPEATED, measure_noise
@@ -181,32 +182,12 @@ def _again(table: GroundTruth) -> Iterator[str]:
     if recipe is None:
         yield "The table does not say by which recipe of archrank it was trained."
         return
-    extent, counts = coverage(table), seed_counts(table)
-    if extent.networks == extent.of:
-        which = "all"
-    else:
-        which = str(extent.networks) if extent.in_order == extent.networks else "table.parquet"
-    seeds = ",".join(map(str, table.seeds))
-    commands = [
-        f"archrank train {recipe} --data IMAGES --archs {which} --seeds {seeds} --out store",
-        f"archrank merge store --name {table.name} --out {table.name}",
-    ]
-    yield "```\n" + "\n".join(commands) + "\n```"
-    if len(counts) > 1:
+    yield "```\n" + "\n".join(lines := commands(table, recipe)) + "\n```"
+    if any("table.parquet" in line for line in lines) and len(counts := seed_counts(table)) > 1:
         yield f"This trains every network with each seed; the table has {seeds_text(counts)}."
-    if table.signatures is not None:
-        line = f"archrank distill {recipe} --data IMAGES --teacher {{}} --out store"
-        commands = [line.format(_teacher_argument(t)) for t in table.signatures.teachers]
-        yield "Signatures, before the merge:\n\n```\n" + "\n".join(commands) + "\n```"
+    if any(name.startswith("latency_") for name in table.metrics):
+        yield f"Latencies are those of one machine; `archrank latency {recipe} --out store` measures those of another."
     yield f"`archrank benchmarks verify {table.name} --retrain 5 --data IMAGES` trains five records again and compares."
-
-
-def _teacher_argument(name: str) -> str:
-    """What ``--teacher`` takes for a teacher's name, such as ``3-14`` for ``3-14-s0``."""
-    code, _, seed = name.rpartition("-s")
-    if code.startswith("untrained-"):
-        return code.replace("-", ":", 1)
-    return code if seed == "0" else f"STORE:normal-{name}"
 
 
 def _markdown(rows: Sequence[tuple[str, ...]]) -> str:

@@ -77,7 +77,7 @@ def coverage(table: GroundTruth) -> Coverage:
     space, claimed = table.space, table.provenance.get("complete") is True
     stages = [f"stage_{s}" for s in range(space.stages)]
     rows = np.unique(table.lookup(table.frame.loc[table.frame["variant"] == "normal", stages].to_numpy()))
-    ids, size = space.index(table.codes[rows]), _distinct(space)
+    ids, size = space.index(table.codes[rows]), distinct(space)
     in_order = np.isin(space.index(space.sample(len(rows), seed=0)), ids)
     missing: list[str] = []
     if claimed and size is not None:
@@ -86,7 +86,7 @@ def coverage(table: GroundTruth) -> Coverage:
     return Coverage(len(rows), size, int(np.cumprod(in_order).sum()), tuple(missing), claimed)
 
 
-def _distinct(space: MacroSpace) -> int | None:
+def distinct(space: MacroSpace) -> int | None:
     """Number of distinct networks; None where twins would have to be counted in a space too large to list."""
     if not space.groups:
         return space.size
