@@ -128,8 +128,16 @@ def test_the_commands_name_the_networks():
     text = card(GroundTruth.from_frame(table.space, uneven, table.metrics, name="x", provenance=RECIPE))
     assert "--archs table.parquet --seeds 0,1 " in text
     assert "each seed; the table has 1 to 2 (1 for 10 networks, 2 for 90)" in text
-    assert "Means over unlike seeds differ by that too; `values(seed=0)` compares like with like." in text
     assert "unlike seeds" not in card(table)
+
+
+def test_unlike_seeds_are_named_though_each_network_has_as_many():
+    frame = made(100).frame
+    half = frame.index % 100 < 50
+    two_each = frame[(frame["seed"] == 0) | ((frame["seed"] == 1) == half)]
+    table = GroundTruth.from_frame(made(100).space, two_each, made(100).metrics, name="x", provenance=RECIPE)
+    assert table.seeds == (0, 1, 2)
+    assert "Means over unlike seeds may differ by that too; `values(seed=0)` compares like with like." in card(table)
 
 
 def test_the_commands_are_those_that_made_the_table():

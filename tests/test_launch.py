@@ -230,9 +230,10 @@ def test_ray_with_a_node_killed_in_the_middle_gives_what_local_workers_give(setu
         crowded = FullAtFirst(setup.recipe, setup.data_path, "cpu", str(tmp_path / "few"), fails=1)
         assert run_jobs([Note("first", str(tmp_path / "log"))], crowded, there, launcher="ray") == 1
         full = replace(crowded, starts=str(tmp_path / "many"), fails=9)
-        with pytest.raises(CampaignError, match="the images alone are too large: "):
+        with pytest.raises(CampaignError, match="the images find no memory, with no other job of this run"):
             run_jobs([Note("second", str(tmp_path / "log"))], full, there, launcher="ray")
         assert there.read("note-second") is None
+        assert not (there.folder / "errors" / "note-second.txt").exists()
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -21,7 +21,7 @@ from archrank.studies.finetune import _below
 from archrank.studies.predicting import lead, shared
 from archrank.studies.reference import reference, reference_text
 from archrank.studies.signatures_text import _ahead
-from archrank.studies.statistics import Estimate, mean_of, tau_between_seeds, tau_gain, tau_of
+from archrank.studies.statistics import Estimate, mean_of, tau_above_seeds, tau_between_seeds, tau_gain, tau_of
 from archrank.studies.teacher_facts import complete_columns, describe_teachers
 
 MINE = ("distillation", "finetune", "signatures", "teacher")
@@ -299,7 +299,8 @@ def test_finetuned_equal_to_normal_ranks_alike(studies):
     assert set(study.tables["reference"]["what"]) == {"two seeds", "noise ceiling"}
     assert "finetuned-3 ranks better than finetuned-0" in study.text
     assert "has a higher tau than all of these" in study.text
-    assert "of finetuned-3, is above two seeds and noise ceiling." in study.text  # it is the target itself
+    assert "of finetuned-3, is above the noise ceiling." in study.text  # it is the target itself
+    assert "is better than another training" in study.text
 
 
 def test_early_epochs_are_powers_of_two(studies):
@@ -370,20 +371,48 @@ def test_references_are_those_of_the_finetuned_networks():
 @pytest.mark.parametrize(
     ("tau", "verdict"),
     [
-        ((0.7, 0.6, 0.74), "below two seeds and noise ceiling"),
-        ((0.7, 0.6, 0.78), "below noise ceiling and not shown to be below two seeds"),
-        ((0.7, 0.6, 0.82), "not shown to be below two seeds and noise ceiling"),
-        ((0.9, 0.86, 0.92), "above two seeds and noise ceiling"),
-        ((0.7, np.nan, np.nan), "not shown to be below two seeds and noise ceiling"),
+        ((0.7, 0.6, 0.78), "below"),
+        ((0.7, 0.6, 0.82), "not shown to be below"),
+        ((0.9, 0.86, 0.92), "above"),
+        ((0.7, np.nan, np.nan), "not shown to be below"),
     ],
 )
-def test_what_is_below_a_reference_is_decided_by_intervals(tau, verdict):
+@pytest.mark.parametrize(
+    ("gain", "beside"),
+    [
+        ((-0.1, -0.2, -0.01), "worse than another training"),
+        ((-0.1, -0.2, 0.01), "not shown to differ from another training"),
+        ((0.1, 0.01, 0.2), "better than another training"),
+    ],
+)
+def test_what_is_below_a_reference_is_decided_by_intervals(tau, verdict, gain, beside):
     columns = ["kendall_tau", "kendall_tau_low", "kendall_tau_high"]
     known = pd.DataFrame([(0.8, 0.75, 0.85), (0.81, np.nan, np.nan)], columns=columns)
     known = known.assign(what=["two seeds", "noise ceiling"], n_networks=50)
-    assert f"of finetuned-1, is {verdict}." in _below(
-        known, [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))]
-    )
+    above = pd.DataFrame([gain, (9, 9, 9)], columns=["gain", "gain_low", "gain_high"])
+    above = above.assign(way=["finetuned-1", "finetuned-0"], single_tau=0.7)
+    text = _below(known, above, [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))])
+    assert f"of finetuned-1, is {verdict} the noise ceiling." in text
+    assert f"finetuned-1 has 0.700 and is {beside}: tau differs by {gain[0]:+.3f}" in text
+    alone = _below(known[1:], above[:0], [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))])
+    assert "another training" not in alone
+
+
+def test_a_ranking_is_compared_with_seeds_as_a_seed_is():
+    """What is a third seed, in truth, stands where two seeds stand, though its tau with their mean is higher."""
+    first, second, third = (noisy(3.0, seed) for seed in (1, 2, 3))
+    bench = table(rows(first), rows(second, seed=1))
+    among = np.arange(len(CODES)) < 100
+    single, gain = tau_above_seeds(bench, "acc", third, among, resamples=199)
+    taus = [kendall(third[among], other[among]) for other in (first, second)]
+    assert single == pytest.approx(np.mean(taus))
+    assert gain.n == 100
+    assert gain.value == pytest.approx(single - kendall(first[among], second[among]))
+    assert gain.low < 0 < gain.high
+    assert kendall(third[among], (first + second)[among]) > single
+    worse = table(rows(-first), rows(-second, seed=1), direction="min")  # the same networks, as a loss
+    assert tau_above_seeds(worse, "acc", third, among, resamples=19)[0] == pytest.approx(single)
+    assert tau_above_seeds(bench, "acc", third, np.arange(len(CODES)) < 9, resamples=19) is None
 
 
 def test_finetune_without_common_networks():
@@ -446,11 +475,17 @@ def test_untrained_teachers_alone_are_compared_with_the_first_of_them(tmp_path):
 
 
 def test_teachers_are_described_by_their_networks(known):
-    found = describe_teachers(known, ["foreign", *reversed(TEACHERS)], "acc")
-    assert found["teacher"].tolist() == [TEACHERS[0], TEACHERS[1], "foreign", TEACHERS[2]]
-    assert found["rank"].tolist()[1] == 1 + (known.values() > known.values()[CODES.tolist().index([3, 3])]).sum()
-    assert found["training"].tolist() == ["trained", "trained", "unknown", "untrained"]
-    assert pd.isna(found["own"][2])
+    names = ["foreign", *reversed(TEACHERS)]
+    seed, mean = describe_teachers(known, names, "acc"), describe_teachers(known, names, "acc", mean=True)
+    row = CODES.tolist().index([3, 3])
+    for found, values in ((seed, known.values(seed=0)), (mean, known.values())):
+        assert found["teacher"].tolist() == [TEACHERS[0], TEACHERS[1], "foreign", TEACHERS[2]]
+        assert found["own"][1] == values[row]
+        assert found["rank"].tolist()[1] == 1 + (values > values[row]).sum()
+        assert found["training"].tolist() == ["trained", "trained", "unknown", "untrained"]
+        assert pd.isna(found["own"][2])
+    other, unknown = (describe_teachers(known, [f"3-3-s{n}"], "acc")["own"][0] for n in (1, 7))
+    assert (other, unknown) == (known.values(seed=1)[row], known.values()[row])
 
 
 def test_half_distilled_teachers_are_left_out():

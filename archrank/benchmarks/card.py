@@ -160,10 +160,11 @@ def _seed_levels(table: GroundTruth) -> str:
             each.append(f"seed {seed} {difference.mean():+.3g} ± {error:.2g} {metric.unit}".rstrip())
     if not each:
         return ""
-    unlike = len(seed_counts(table)) > 1
+    there = np.isfinite(values)
+    unlike = len(np.unique(there[there.any(axis=1)], axis=0)) > 1
     return (
         f" Mean difference to seed {first}, on the networks that have both, with its standard error: {'; '.join(each)}."
-        + f" Means over unlike seeds differ by that too; `values(seed={first})` compares like with like." * unlike
+        + f" Means over unlike seeds may differ by that too; `values(seed={first})` compares like with like." * unlike
     )
 
 

@@ -21,7 +21,7 @@ from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants
 from archrank.studies.reference import reference, reference_lines, reference_text
-from archrank.studies.statistics import Floats, estimate_of, of_common_seeds, tau_gain, tau_of
+from archrank.studies.statistics import Floats, estimate_of, of_common_seeds, tau_above_seeds, tau_gain, tau_of
 from archrank.studies.wording import listed, target_spec, unit_text
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(
     ways = {v: ("fine-tuned", _epochs(v), target.sign * values) for v, values in tuned.items()} | _cheaper(
         bench, target
     )
-    rows, left_out = [], []
+    rows, left_out, above = [], [], []
     for step, (way, (kind, epochs, score)) in enumerate(ways.items()):
         if progress is not None:
             progress(step, len(ways), way)
@@ -81,8 +81,13 @@ def run(
         else:
             tau = tau_of(score[common], truth, seed, resamples)
             rows.append({"way": way, "kind": kind, "epochs": epochs, "n_networks": tau.n, **tau.columns("kendall_tau")})
+            if kind == "fine-tuned" and (beside := tau_above_seeds(bench, target.name, score, common, seed, resamples)):
+                single, gain = beside
+                above.append({"way": way, "n_networks": gain.n, "single_tau": single, **gain.columns("gain")})
     values = pd.DataFrame({v: x[common] for v, x in tuned.items()})
-    level = {"mean": values.mean(), "above_normal": {v: _above_normal(bench, target, v, common) for v in tuned}}
+    level = pd.DataFrame(
+        [{"variant": v, "mean": values[v].mean(), **_above_normal(bench, target, v, common)} for v in tuned]
+    )
     tables = {
         "ranking": pd.DataFrame(rows),
         "left_out": pd.DataFrame(left_out, columns=["way", "n_missing"]),
@@ -90,8 +95,11 @@ def run(
             _gains(target.sign * values, truth, seed, resamples),
             columns=["way", "less", "gain", "gain_low", "gain_high"],
         ),
-        "level": pd.DataFrame(level).rename_axis("variant").reset_index(),
+        "level": level,
         "reference": reference(bench, target.name, seed, resamples, common),
+        "above_seeds": pd.DataFrame(
+            above, columns=["way", "n_networks", "single_tau", "gain", "gain_low", "gain_high"]
+        ),
     }
     extent = f"{len(truth)} networks both from scratch and in each of {', '.join(tuned)}"
     return Study(
@@ -105,12 +113,13 @@ def run(
     )
 
 
-def _above_normal(bench: GroundTruth, target: Metric, variant: str, among: NDArray[np.bool_]) -> float:
-    """Mean difference from training from scratch with the same seeds, NaN where no network has any."""
+def _above_normal(bench: GroundTruth, target: Metric, variant: str, among: NDArray[np.bool_]) -> dict[str, float | int]:
+    """Mean difference from training from scratch with the same seeds, and of how many networks; NaN of none."""
     normal, tuned = of_common_seeds(bench, target.name, variant)
     difference = (tuned - normal)[among]
-    there = np.isfinite(difference)
-    return float(difference[there].mean()) if there.any() else float("nan")
+    difference = difference[np.isfinite(difference)]
+    mean = float(difference.mean()) if len(difference) else float("nan")
+    return {"above_normal": mean, "n_above_normal": len(difference), "n_networks": int(among.sum())}
 
 
 def _epochs(variant: str) -> int:
@@ -160,7 +169,7 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
         _against_cheaper(rows, tuned),
         _left_out(tables["left_out"], tuned[0]["n_networks"]),
         _level(tables["level"], target),
-        _below(tables["reference"], tuned),
+        _below(tables["reference"], tables["above_seeds"], tuned),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -196,29 +205,38 @@ def _left_out(left_out: pd.DataFrame, n: int) -> str:
 
 def _level(level: pd.DataFrame, target: Metric) -> str:
     spec = target_spec(target)
-    each = "; ".join(
-        f"{row['variant']} {row['mean']:.2f} ({row['above_normal']:{spec}}{unit_text(target)})"
-        if np.isfinite(row["above_normal"])
-        else f"{row['variant']} {row['mean']:.2f} (no seed in common)"
-        for row in level.to_dict("records")
-    )
-    return f"Mean {target.name} and its difference from training from scratch with the same seeds: {each}."
+    each = []
+    for row in level.to_dict("records"):
+        difference = (
+            f"{row['above_normal']:{spec}}{unit_text(target)}" if row["n_above_normal"] else "no seed in common"
+        )
+        some = 0 < row["n_above_normal"] < row["n_networks"]
+        of = f", of the {row['n_above_normal']} networks with a seed in common" if some else ""
+        each.append(f"{row['variant']} {row['mean']:.2f} ({difference}{of})")
+    return f"Mean {target.name} and its difference from training from scratch with the same seeds: {'; '.join(each)}."
 
 
-def _below(table: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:
-    """Where the best stands against two seeds and the ceiling of the same networks, as far as intervals tell."""
+def _below(table: pd.DataFrame, above_seeds: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:
+    """Where the best stands against the ceiling and against two seeds of the same networks.
+
+    The ceiling is of the target, a mean over seeds; two seeds are single trainings, and so must be what is compared
+    to them.
+    """
     best = max(tuned, key=lambda row: row["kendall_tau"])
     tau = estimate_of(best, "kendall_tau")
-    if not len(table):
-        return reference_text(table)
-    groups: dict[str, list[str]] = {"below": [], "above": [], "not shown to be below": []}
-    for row in table.to_dict("records"):
-        other = estimate_of(row, "kendall_tau")
-        low, high = (other.low, other.high) if other.known else (other.value, other.value)  # the ceiling has none
-        way = "below" if tau.high < low else "above" if tau.low > high else "not shown to be below"
-        groups[way].append(row["what"])
-    verdict = " and ".join(f"{way} {listed(names)}" for way, names in groups.items() if names)
-    return f"{reference_text(table)} The best fine-tuned ranking, of {best['way']}, is {verdict}."
+    parts = [reference_text(table)]
+    for row in table[table["what"] == "noise ceiling"].to_dict("records"):  # simulated, without an interval
+        ceiling = row["kendall_tau"]
+        way = "below" if tau.high < ceiling else "above" if tau.low > ceiling else "not shown to be below"
+        parts.append(f"The best fine-tuned ranking, of {best['way']}, is {way} the noise ceiling.")
+    for row in above_seeds[above_seeds["way"] == best["way"]].to_dict("records"):
+        gain = estimate_of(row, "gain")
+        verdict = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[gain.decided]
+        parts.append(
+            f"Against single trainings from scratch, as two seeds are, {best['way']} has {row['single_tau']:.3f} "
+            f"and is {verdict} another training: tau differs by {gain:+.3f}."
+        )
+    return " ".join(parts)
 
 
 def _figure(tables: Mapping[str, pd.DataFrame], target: Metric) -> Draw:

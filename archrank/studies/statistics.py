@@ -104,13 +104,58 @@ def tau_between_seeds(
 
     `among`, bool ``(n_networks,)``, are those to which it will be compared; by default all of the table.
     """
-    values = bench.seed_values(metric)
-    values = values if among is None else values[among]
-    values = values[np.isfinite(values).sum(axis=1) > 1]
-    if len(values) < MIN_REPEATED:
+    repeated, seeds = _repeated(bench, metric, among)
+    if repeated.sum() < MIN_REPEATED:
         return None
-    seeds = tuple(values[:, np.isfinite(values).any(axis=0)].T)
     return _of_networks(seeds, lambda *each: reproducibility(np.column_stack(each)), seed, resamples)
+
+
+def tau_above_seeds(
+    bench: GroundTruth, metric: str, score: Floats, among: NDArray[np.bool_], seed: int = 0, resamples: int = 999
+) -> tuple[float, Estimate] | None:
+    """Mean tau of `score` with single seeds, and how much higher it is than that between two seeds.
+
+    Both are of the same networks: those `among` which have two seeds or more. A tau with a mean over seeds would
+    be higher than one with a single seed for no merit of the score. None below 10 networks.
+
+    Parameters
+    ----------
+    bench, metric
+        The table and one of its metrics.
+    score
+        Higher is better, ``(n_networks,)`` for all networks of the table.
+    among
+        Networks to compare, bool ``(n_networks,)``.
+    seed, resamples
+        As in `tau_of`.
+    """
+    repeated, seeds = _repeated(bench, metric, among)
+    if repeated.sum() < MIN_REPEATED:
+        return None
+    score = bench.metric(metric).sign * score[repeated]
+
+    def gain(score: Floats, *each: Floats) -> float:
+        return _with_single(score, each) - reproducibility(np.column_stack(each))
+
+    return _with_single(score, seeds), _of_networks((score, *seeds), gain, seed, resamples)
+
+
+def _with_single(score: Floats, seeds: tuple[Floats, ...]) -> float:
+    """Mean tau with each seed, weighted by the networks that have it."""
+    there = [np.isfinite(values) for values in seeds]
+    taus = [kendall(score[has], values[has]) for has, values in zip(there, seeds, strict=True)]
+    return float(np.average(taus, weights=[has.sum() for has in there]))
+
+
+def _repeated(
+    bench: GroundTruth, metric: str, among: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.bool_], tuple[Floats, ...]]:
+    """Which networks have two seeds or more, and their values of each seed that one of them has."""
+    values = bench.seed_values(metric)
+    repeated = np.isfinite(values).sum(axis=1) > 1
+    repeated = repeated if among is None else repeated & among
+    values = values[repeated]
+    return repeated, tuple(values[:, np.isfinite(values).any(axis=0)].T)
 
 
 def of_common_seeds(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats]:

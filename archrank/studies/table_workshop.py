@@ -65,7 +65,7 @@ def teachers_of(bench: GroundTruth, metric: str) -> tuple[str, dict[str, float]]
         If the table has no signatures of an untrained teacher, or of no trained teacher that it has a value of.
     """
     names = need_signatures(bench, "iterative", and_from="untrained:ARCH").teachers
-    known = describe_teachers(bench, names, metric).set_index("teacher")
+    known = describe_teachers(bench, names, metric, mean=True).set_index("teacher")  # as the networks it finds
     training, own = known["training"].to_dict(), known["own"].to_dict()
     untrained = [name for name in names if training[name] == "untrained"]
     trained = {name: float(own[name]) for name in names if training[name] == "trained"}
@@ -86,7 +86,7 @@ def teacher_table(untrained: str, trained: dict[str, float], bench: GroundTruth,
     """Teachers with the value that their architecture reaches when trained, and the share of networks below it."""
     target, values = bench.metric(metric), bench.values(metric)
     values = values[np.isfinite(values)]
-    start = float(describe_teachers(bench, [untrained], metric)["own"].iloc[0])
+    start = float(describe_teachers(bench, [untrained], metric, mean=True)["own"].iloc[0])
     rows = [{"teacher": untrained, "trained": False, "value": start}]
     ordered = sorted(trained.items(), key=lambda item: target.sign * item[1])
     table = pd.DataFrame(rows + [{"teacher": name, "trained": True, "value": value} for name, value in ordered])

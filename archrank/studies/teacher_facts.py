@@ -38,24 +38,31 @@ def complete_columns(bench: GroundTruth, study: str, teachers: int = 1) -> dict[
     return whole
 
 
-def describe_teachers(bench: GroundTruth, names: Sequence[str], metric: str) -> pd.DataFrame:
+def describe_teachers(bench: GroundTruth, names: Sequence[str], metric: str, mean: bool = False) -> pd.DataFrame:
     """What is known of teachers, the best trained one first.
 
     Columns ``teacher``, ``training`` ("trained", "untrained", or "unknown" where the name is no network of the table),
-    ``own`` (what its network reached, trained normally: mean over seeds), ``rank`` (1 is best) and ``of``.
+    ``own`` (what its network reached, trained normally), ``rank`` (1 is best) and ``of``. These are of the seed that
+    taught, among networks of the same seed; of means over seeds where the table lacks it, or for `mean`.
     """
-    values, sign = bench.values(metric), bench.metric(metric).sign
+    means, sign = bench.values(metric), bench.metric(metric).sign
     keys = {key: row for row, key in enumerate("-".join(map(str, code)) for code in bench.codes.tolist())}
     rows = []
     for teacher in names:
         # `archrank distill` calls a teacher BLOCK-...-BLOCK-sSEED, with "untrained-" before it where it is.
-        code = teacher.removeprefix("untrained-").rpartition("-s")[0]
-        own = float(values[keys[code]]) if code in keys else float("nan")
+        code, _, seed = teacher.removeprefix("untrained-").rpartition("-s")
+        row, values = keys.get(code), means
+        if row is not None and not mean and seed in map(str, bench.seeds):
+            values = bench.values(metric, int(seed))
+            values = values if np.isfinite(values[row]) else means
+        own = float("nan") if row is None else float(values[row])
         known = np.isfinite(own)
         training = "untrained" if teacher.startswith("untrained-") else "trained" if known else "unknown"
         rank = 1 + int((sign * values > sign * own).sum()) if known else None
-        rows.append({"teacher": teacher, "training": training, "own": own, "rank": rank})
-    table = pd.DataFrame(rows).assign(of=int(np.isfinite(values).sum()))
+        of = int(np.isfinite(values).sum())
+        rows.append({"teacher": teacher, "training": training, "own": own, "rank": rank, "of": of})
+    table = pd.DataFrame(rows)
     table["rank"] = table["rank"].astype("Int64")
-    order = table.assign(untrained=table["training"] == "untrained").sort_values(["untrained", "rank"], kind="stable")
+    order = table.assign(untrained=table["training"] == "untrained", place=table["rank"] / table["of"])
+    order = order.sort_values(["untrained", "place"], kind="stable")
     return table.loc[order.index].reset_index(drop=True)

@@ -147,10 +147,10 @@ class RayTasks:
         for reference in ready:
             job = self._running.pop(reference)
             with self._claims.pop(job.key):
-                settled.append((job, self._bring_in(reference)))
+                settled.append((job, self._bring_in(reference, job)))
         return settled
 
-    def _bring_in(self, reference: Any) -> Outcome:
+    def _bring_in(self, reference: Any, job: Job) -> Outcome:
         """Write what a task made."""
         try:
             outcome, records = self._ray.get(reference)
@@ -164,7 +164,9 @@ class RayTasks:
         if done.kind != "again":
             return done
         if self._alone:
-            return Outcome("fatal", error=CampaignError(f"the images alone are too large: {done.text}", {}))
+            self._store.clear_error(job.key)  # it is not to blame
+            text = f"the images find no memory, with no other job of this run beside them: {done.text}"
+            return Outcome("fatal", error=CampaignError(text, {}))
         return done._replace(kind="memory")  # a second chance with nothing beside it
 
     def close(self) -> None:

@@ -53,11 +53,16 @@ def _float32_products(tf32: bool) -> Iterator[None]:
     cannot be read, and then the second restores all that counts.
     """
     backends: Any = torch.backends
-    on_gpu, on_cpu = [], []
+    on_gpu: list[Any] = []
+    on_cpu: list[Any] = []
+    kept = []
     if hasattr(backends, "fp32_precision"):
         on_gpu = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
         on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
-    kept = [(operation, operation.fp32_precision) for operation in on_gpu + on_cpu]
+        above = [backends.cudnn, backends.cudnn, backends, backends.mkldnn, backends.mkldnn]
+        for operation, whole in zip(on_gpu + on_cpu, above, strict=True):
+            own = operation.fp32_precision
+            kept.append((operation, "none" if own == whole.fp32_precision else own))  # "none": as the whole
     convolutions = products = None
     with contextlib.suppress(RuntimeError):
         convolutions = backends.cudnn.allow_tf32
