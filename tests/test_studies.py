@@ -393,7 +393,8 @@ def test_what_is_below_a_reference_is_decided_by_intervals(tau, verdict, gain, b
     above = above.assign(way=["finetuned-1", "finetuned-0"], single_tau=0.7)
     text = _below(known, above, [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))])
     assert f"of finetuned-1, is {verdict} the noise ceiling." in text
-    assert f"finetuned-1 has 0.700 and is {beside}: tau differs by {gain[0]:+.3f}" in text
+    assert f"finetuned-1 has 0.700 and is {beside}, {gain[0]:+.3f}" in text
+    assert "finetuned-0 has 0.700 and is better than" in text
     alone = _below(known[1:], above[:0], [{"way": "finetuned-1"} | dict(zip(columns, tau, strict=True))])
     assert "another training" not in alone
 

@@ -217,7 +217,7 @@ def _level(level: pd.DataFrame, target: Metric) -> str:
 
 
 def _below(table: pd.DataFrame, above_seeds: pd.DataFrame, tuned: list[dict[Any, Any]]) -> str:
-    """Where the best stands against the ceiling and against two seeds of the same networks.
+    """Where the best stands against the ceiling, and all against two seeds of the same networks.
 
     The ceiling is of the target, a mean over seeds; two seeds are single trainings, and so must be what is compared
     to them.
@@ -229,13 +229,15 @@ def _below(table: pd.DataFrame, above_seeds: pd.DataFrame, tuned: list[dict[Any,
         ceiling = row["kendall_tau"]
         way = "below" if tau.high < ceiling else "above" if tau.low > ceiling else "not shown to be below"
         parts.append(f"The best fine-tuned ranking, of {best['way']}, is {way} the noise ceiling.")
-    for row in above_seeds[above_seeds["way"] == best["way"]].to_dict("records"):
+    verdicts = {1: "better than", -1: "worse than", 0: "not shown to differ from"}
+    each = []
+    for row in above_seeds.to_dict("records"):
         gain = estimate_of(row, "gain")
-        verdict = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[gain.decided]
-        parts.append(
-            f"Against single trainings from scratch, as two seeds are, {best['way']} has {row['single_tau']:.3f} "
-            f"and is {verdict} another training: tau differs by {gain:+.3f}."
+        each.append(
+            f"{row['way']} has {row['single_tau']:.3f} and is {verdicts[gain.decided]} another training, {gain:+.3f}"
         )
+    if each:
+        parts.append(f"With single trainings from scratch, as two seeds are: {'; '.join(each)}.")
     return " ".join(parts)
 
 
