@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank.benchmarks.facts import distinct
+from archrank.benchmarks.facts import distinct, in_order
 from archrank.ground_truth import GroundTruth
 
 
@@ -70,8 +70,7 @@ def _archs(table: GroundTruth, codes: NDArray[np.int64]) -> str:
     ids = np.unique(space.index(table.codes[table.lookup(codes)]))
     if len(ids) == distinct(space):
         return "all"
-    first = space.index(space.sample(len(ids), seed=0))
-    return str(len(ids)) if np.isin(first, ids).all() else "table.parquet"
+    return str(len(ids)) if in_order(space, ids) == len(ids) else "table.parquet"
 
 
 def _argument(teacher: str) -> str:

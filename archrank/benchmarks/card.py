@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import sem
 
 from archrank._folder import verify_files
 from archrank._swap import new_file
@@ -156,8 +157,7 @@ def _seed_levels(table: GroundTruth) -> str:
         difference = values[:, position] - values[:, 0]
         difference = difference[np.isfinite(difference)]
         if len(difference) >= MIN_REPEATED:
-            error = difference.std(ddof=1) / np.sqrt(len(difference))
-            each.append(f"seed {seed} {difference.mean():+.3g} ± {error:.2g} {metric.unit}".rstrip())
+            each.append(f"seed {seed} {difference.mean():+.3g} ± {sem(difference):.2g} {metric.unit}".rstrip())
     if not each:
         return ""
     there = np.isfinite(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archrank.ground_truth import GroundTruth
 from archrank.spaces import MacroSpace
@@ -78,12 +79,16 @@ def coverage(table: GroundTruth) -> Coverage:
     stages = [f"stage_{s}" for s in range(space.stages)]
     rows = np.unique(table.lookup(table.frame.loc[table.frame["variant"] == "normal", stages].to_numpy()))
     ids, size = space.index(table.codes[rows]), distinct(space)
-    in_order = np.isin(space.index(space.sample(len(rows), seed=0)), ids)
     missing: list[str] = []
     if claimed and size is not None:
         every = space.distinct_codes()
         missing = space.keys(every[~np.isin(space.index(every), ids)][:3]).tolist()
-    return Coverage(len(rows), size, int(np.cumprod(in_order).sum()), tuple(missing), claimed)
+    return Coverage(len(rows), size, in_order(space, ids), tuple(missing), claimed)
+
+
+def in_order(space: MacroSpace, ids: NDArray[np.int64]) -> int:
+    """How many of distinct networks, by index, are the first of the random order that ``--archs N`` takes."""
+    return int(np.cumprod(np.isin(space.index(space.sample(len(ids), seed=0)), ids)).sum())
 
 
 def distinct(space: MacroSpace) -> int | None:

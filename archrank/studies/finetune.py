@@ -22,7 +22,7 @@ from archrank.studies.drawing import draw_intervals
 from archrank.studies.needs import need_variants
 from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import Floats, estimate_of, of_common_seeds, tau_above_seeds, tau_gain, tau_of
-from archrank.studies.wording import listed, target_spec, unit_text
+from archrank.studies.wording import compared_with, listed, target_spec, unit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +119,7 @@ def _above_normal(bench: GroundTruth, target: Metric, variant: str, among: NDArr
     difference = (tuned - normal)[among]
     difference = difference[np.isfinite(difference)]
     mean = float(difference.mean()) if len(difference) else float("nan")
-    return {"above_normal": mean, "n_above_normal": len(difference), "n_networks": int(among.sum())}
+    return {"above_normal": mean, "n_above_normal": len(difference)}
 
 
 def _epochs(variant: str) -> int:
@@ -168,7 +168,7 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
         " ".join(_gain(row) for row in tables["gains"].to_dict("records")),
         _against_cheaper(rows, tuned),
         _left_out(tables["left_out"], tuned[0]["n_networks"]),
-        _level(tables["level"], target),
+        _level(tables["level"], tuned[0]["n_networks"], target),
         _below(tables["reference"], tables["above_seeds"], tuned),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -203,14 +203,14 @@ def _left_out(left_out: pd.DataFrame, n: int) -> str:
     return f"Not compared, because values of some of the {n} networks are missing (how many): {listed(each)}."
 
 
-def _level(level: pd.DataFrame, target: Metric) -> str:
+def _level(level: pd.DataFrame, n: int, target: Metric) -> str:
     spec = target_spec(target)
     each = []
     for row in level.to_dict("records"):
         difference = (
             f"{row['above_normal']:{spec}}{unit_text(target)}" if row["n_above_normal"] else "no seed in common"
         )
-        some = 0 < row["n_above_normal"] < row["n_networks"]
+        some = 0 < row["n_above_normal"] < n
         of = f", of the {row['n_above_normal']} networks with a seed in common" if some else ""
         each.append(f"{row['variant']} {row['mean']:.2f} ({difference}{of})")
     return f"Mean {target.name} and its difference from training from scratch with the same seeds: {'; '.join(each)}."
@@ -229,12 +229,11 @@ def _below(table: pd.DataFrame, above_seeds: pd.DataFrame, tuned: list[dict[Any,
         ceiling = row["kendall_tau"]
         way = "below" if tau.high < ceiling else "above" if tau.low > ceiling else "not shown to be below"
         parts.append(f"The best fine-tuned ranking, of {best['way']}, is {way} the noise ceiling.")
-    verdicts = {1: "better than", -1: "worse than", 0: "not shown to differ from"}
     each = []
     for row in above_seeds.to_dict("records"):
         gain = estimate_of(row, "gain")
         each.append(
-            f"{row['way']} has {row['single_tau']:.3f} and is {verdicts[gain.decided]} another training, {gain:+.3f}"
+            f"{row['way']} has {row['single_tau']:.3f} and is {compared_with(gain)} another training, {gain:+.3f}"
         )
     if each:
         parts.append(f"With single trainings from scratch, as two seeds are: {'; '.join(each)}.")

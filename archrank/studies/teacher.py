@@ -17,7 +17,7 @@ from archrank.studies.predicting import Contestant, compared, summary
 from archrank.studies.reference import reference, reference_lines, reference_text
 from archrank.studies.statistics import estimate_of, mean_of, tau_gain, tau_of
 from archrank.studies.teacher_facts import complete_columns, describe_teachers
-from archrank.studies.wording import listed
+from archrank.studies.wording import compared_with, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,8 +165,7 @@ def _quality(teachers: pd.DataFrame, differences: pd.DataFrame) -> str:
 
 def _against(row: Mapping[Any, Any]) -> str:
     difference = estimate_of(row, "difference")
-    verdict = {1: "better than", -1: "worse than", 0: "not shown to differ from"}[difference.decided]
-    return f"{row['teacher']} is {verdict} {row['reference']}, {difference:+.3f}"
+    return f"{row['teacher']} is {compared_with(difference)} {row['reference']}, {difference:+.3f}"
 
 
 def _untrained(differences: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from archrank.ground_truth import Metric
+from archrank.studies.statistics import Estimate
 
 
 def target_spec(target: Metric) -> str:
@@ -18,6 +19,11 @@ def value_spec(target: Metric) -> str:
 def unit_text(target: Metric) -> str:
     """What stands behind a difference: `` points`` for per cent, else the unit, if there is one."""
     return " points" if target.unit == "%" else f" {target.unit}".rstrip()
+
+
+def compared_with(difference: Estimate) -> str:
+    """What stands between two things of which the first is higher by `difference`, as far as its interval decides."""
+    return {1: "better than", -1: "worse than", 0: "not shown to differ from"}[difference.decided]
 
 
 def listed(names: list[str]) -> str:
