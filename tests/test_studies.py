@@ -257,6 +257,28 @@ def test_several_teachers_are_several_variants():
     assert whole["n_networks"].to_dict() == {"distilled:1-1-s0": 144, "distilled-topk": 9}
 
 
+@pytest.mark.parametrize(("direction", "verdict"), [("max", "better than"), ("min", "worse than")])
+def test_teachers_are_compared_on_the_networks_and_seeds_of_both(direction, verdict):
+    """A second seed of one teacher's networks, ten points away, changes nothing."""
+    few = {"codes": CODES[:40]}
+    noise = noisy(0.1, 1)[:40] - noisy(0.0, 1)[:40]
+    bench = table(
+        rows(noisy(0.5, 0)),
+        *(rows(noisy(0.5, 2) + 10 * seed, "distilled:3-3-s0", seed=seed) for seed in (0, 1)),
+        rows(noisy(0.5, 2)[:40] - 2 + noise - noise.mean(), "distilled:1-1-s0", **few),
+        rows(noisy(0.5, 3)[40:], "distilled-topk", codes=CODES[40:]),
+        direction=direction,
+    )
+    study = run_study("distillation", bench, quick=True)
+    between = study.tables["between"].set_index(["variant", "than"])
+    assert between["n_networks"].to_dict() == {
+        ("distilled:3-3-s0", "distilled:1-1-s0"): 40,
+        ("distilled:3-3-s0", "distilled-topk"): 104,
+    }
+    assert between["difference"].iloc[0] == pytest.approx(2.0)
+    assert f"distilled:3-3-s0 is {verdict} distilled:1-1-s0 on the 40 networks of both: +2.00 (95 %" in study.text
+
+
 def test_only_common_seeds_are_paired():
     bench = table(rows(noisy(0.5, 0), seed=0), rows(noisy(0.5, 1), "distilled", seed=1))
     with pytest.raises(
@@ -337,6 +359,15 @@ def test_levels_are_compared_for_the_same_seeds():
     assert level["finetuned-0"] == pytest.approx(1.0)
     assert np.isnan(level["finetuned-2"])
     assert "scratch with the same seeds: finetuned-0 59.84 (+1.00 points); finetuned-2 58.76 (no seed in" in study.text
+
+
+def test_sums_of_all_teachers_of_fine_tuned_networks_stand_beside_them():
+    one, other, _ = TEACHERS
+    by_one = rows(noisy(1.0, 0), f"finetuned-1:{one}", teacher=one)
+    bench = table(rows(noisy(0.5, 1), teacher=""), by_one, rows(noisy(1.0, 2), f"finetuned-1:{other}", teacher=other))
+    cheaper = run_study("finetune", bench, quick=True).tables["ranking"].query("kind == 'signatures'")
+    assert cheaper["way"].tolist() == [f"sum of truth, {one}", f"sum of truth, {other}"]
+    assert cheaper["kendall_tau"].iloc[0] > cheaper["kendall_tau"].iloc[1]
 
 
 def test_a_cheaper_way_that_is_left_out_is_named():

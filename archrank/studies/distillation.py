@@ -7,6 +7,7 @@ same networks with the same seeds, so that what a network or a seed is worth can
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from archrank.studies.statistics import (
     tau_between_seeds,
     tau_of,
 )
-from archrank.studies.wording import target_spec, unit_text
+from archrank.studies.wording import compared_with, target_spec, unit_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,6 +100,8 @@ def run(
         )
         curves += [{"variant": variant} | row for row in _curves(bench, target, variant)]
     tables = {"difference": pd.DataFrame(differences), "ranking": pd.DataFrame(rankings)}
+    if between := [row for pair in combinations(variants, 2) for row in _between(bench, target, *pair)]:
+        tables["between"] = pd.DataFrame(between)
     if curves:
         tables["curves"] = pd.DataFrame(curves)
     extent = ", ".join(f"{r.variant} {r.n_networks}" for r in tables["ranking"].itertuples())
@@ -123,6 +126,15 @@ def _pairs(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Float
             f"{variant!r} with the same seed; train the same --archs and --seeds with and without --teacher"
         )
     return normal[there], distilled[there], there
+
+
+def _between(bench: GroundTruth, target: Metric, first: str, other: str) -> list[dict[str, Any]]:
+    """How much one way of distilling, or one teacher, gives more than another, same networks and seeds; [] without."""
+    a, b = of_common_seeds(bench, target.name, first, base=other)
+    difference = mean_of((b - a)[np.isfinite(a)])
+    if not difference.n:
+        return []
+    return [{"variant": first, "than": other, "n_networks": difference.n, **difference.columns("difference")}]
 
 
 def _differences(normal: Floats, distilled: Floats, target: Metric) -> list[dict[str, Any]]:
@@ -188,6 +200,8 @@ def _text(tables: Mapping[str, pd.DataFrame], target: Metric) -> str:
         parts.append(_alike(ranking))
         if "curves" in tables and len(of_variant["curves"]):
             parts.append(_over_epochs(of_variant["curves"]))
+    if "between" in tables:
+        parts.append(" ".join(_against(row, target) for row in tables["between"].to_dict("records")))
     return "\n\n".join(parts)
 
 
@@ -199,6 +213,15 @@ def _verdict(variant: str, row: Mapping[Any, Any], target: Metric) -> str:
         f"Distillation ({variant}) {verdict}: mean {target.name} changes by {change:{target_spec(target)}}"
         f"{unit_text(target)}, from {row['normal_mean']:.2f} to {row['distilled_mean']:.2f}; "
         f"{row['share_better']:.0%} of {row['n_networks']} networks are better with it."
+    )
+
+
+def _against(row: Mapping[Any, Any], target: Metric) -> str:
+    change = estimate_of(row, "difference")
+    verdict = compared_with(change, target.sign)
+    return (
+        f"{row['variant']} is {verdict} {row['than']} on the {row['n_networks']} networks of both: "
+        f"{change:{target_spec(target)}}{unit_text(target)}."
     )
 
 

@@ -127,17 +127,17 @@ def _epochs(variant: str) -> int:
 
 
 def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Floats]]:
-    """What costs no fine-tuning: the signature sum of the same teacher, and the first epochs from scratch.
+    """What costs no fine-tuning: the signature sums of the same teachers, and the first epochs from scratch.
 
     The latter share seed and luck with the target, of which they are the beginning.
     """
     ways: dict[str, tuple[str, int, Floats]] = {}
     if bench.signatures is not None:
         named = set(bench.frame["teacher"].astype(str)) if "teacher" in bench.frame else set()
-        teacher = next((t for t in bench.signatures.teachers if t in named), bench.signatures.teachers[0])
         column = bench.signatures.default_column
-        score = bench.signatures.scores(bench.codes, [column], teacher)
-        ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
+        for teacher in [t for t in bench.signatures.teachers if t in named] or bench.signatures.teachers[:1]:
+            score = bench.signatures.scores(bench.codes, [column], teacher)
+            ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
     if curve := curve_of(bench, target):
         epochs = bench.curves(curve).T.astype(np.float64)
         for done in (2**power for power in range(len(epochs).bit_length()) if 2**power < len(epochs)):

@@ -158,15 +158,15 @@ def _repeated(
     return repeated, tuple(values[:, np.isfinite(values).any(axis=0)].T)
 
 
-def of_common_seeds(bench: GroundTruth, metric: str, variant: str) -> tuple[Floats, Floats]:
-    """Normal values and those of `variant`, means over the seeds that a network has of both, ``(n,)``; NaN without.
+def of_common_seeds(bench: GroundTruth, metric: str, variant: str, base: str = "normal") -> tuple[Floats, Floats]:
+    """Values of `base` and of `variant`, means over the seeds that a network has of both, ``(n,)``; NaN without.
 
     Seeds differ in level, for all networks alike: means over different seeds would differ by that.
     """
-    normal, other = bench.seed_values(metric), bench.seed_values(metric, variant)
-    both = np.isfinite(normal) & np.isfinite(other)
+    first, other = bench.seed_values(metric, base), bench.seed_values(metric, variant)
+    both = np.isfinite(first) & np.isfinite(other)
     count = np.where(both.any(axis=1), both.sum(axis=1), np.nan)
-    return np.where(both, normal, 0).sum(axis=1) / count, np.where(both, other, 0).sum(axis=1) / count
+    return np.where(both, first, 0).sum(axis=1) / count, np.where(both, other, 0).sum(axis=1) / count
 
 
 def tau_gain(a: Floats, b: Floats, target: Floats, seed: int = 0, resamples: int = 999) -> Estimate:

@@ -21,9 +21,12 @@ def unit_text(target: Metric) -> str:
     return " points" if target.unit == "%" else f" {target.unit}".rstrip()
 
 
-def compared_with(difference: Estimate) -> str:
-    """What stands between two things of which the first is higher by `difference`, as far as its interval decides."""
-    return {1: "better than", -1: "worse than", 0: "not shown to differ from"}[difference.decided]
+def compared_with(difference: Estimate, sign: int = 1) -> str:
+    """What stands between two things of which the first is higher by `difference`, as far as its interval decides.
+
+    `sign` is -1 where lower is better.
+    """
+    return {1: "better than", -1: "worse than", 0: "not shown to differ from"}[sign * difference.decided]
 
 
 def listed(names: list[str]) -> str:
