@@ -170,7 +170,7 @@ def test_tables_of_others_say_what_they_can(toy):
         toy.space, toy.frame[toy.frame["seed"] == 0].query("variant == 'normal'"), toy.metrics, name="bare"
     )
     text = card(one_seed)
-    assert "The noise ceiling of acc is unknown: 0 networks have a second seed." in text
+    assert "The noise ceiling of acc is unknown: no network has a second seed." in text
     assert "## How it was made\n\nNot stated." in text
     assert "None were written down." in text
 

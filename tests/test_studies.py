@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from sklearn.linear_model import Ridge
 from studies_contract import CODES, QUALITY, TEACHERS, check_figures, check_study, noisy, rows, signatures, table
 from tiny import TINY
 
+from archrank.benchmarks.evaluate import compare
 from archrank.benchmarks.metrics import kendall
 from archrank.benchmarks.noise import measure_noise
 from archrank.benchmarks.report import Report
@@ -325,6 +327,14 @@ def test_finetuned_equal_to_normal_ranks_alike(studies):
     assert "is better than another training" in study.text
 
 
+def test_first_epochs_are_those_of_a_seed_that_normal_training_has():
+    normal = noisy(0.5, 0)
+    parts = [rows(normal, seed=seed, acc_curve=[[v - 2, v - 1, v] for v in normal]) for seed in (1, 2)]
+    study = run_study("finetune", table(*parts, rows(noisy(0.5, 1), "finetuned-1", acc_curve=None)), quick=True)
+    ways = study.tables["ranking"].query("kind == 'from scratch'")["way"]
+    assert ways.tolist() == ["from scratch, epoch 1 of 3", "from scratch, epoch 2 of 3"]
+
+
 def test_early_epochs_are_powers_of_two(studies):
     ways = studies["finetune"].tables["ranking"].query("kind == 'from scratch'")
     assert ways["epochs"].tolist() == [1, 2]  # of 3
@@ -433,18 +443,42 @@ def test_what_is_below_a_reference_is_decided_by_intervals(tau, verdict, gain, b
 def test_a_ranking_is_compared_with_seeds_as_a_seed_is():
     """What is a third seed, in truth, stands where two seeds stand, though its tau with their mean is higher."""
     first, second, third = (noisy(3.0, seed) for seed in (1, 2, 3))
-    bench = table(rows(first), rows(second, seed=1))
+    bench = table(rows(first), rows(second, seed=1), rows(third, "other"))
     among = np.arange(len(CODES)) < 100
-    single, gain = tau_above_seeds(bench, "acc", third, among, resamples=199)
+    single, gain = tau_above_seeds(bench, "acc", "other", among, resamples=199)
     taus = [kendall(third[among], other[among]) for other in (first, second)]
     assert single == pytest.approx(np.mean(taus))
     assert gain.n == 100
     assert gain.value == pytest.approx(single - kendall(first[among], second[among]))
     assert gain.low < 0 < gain.high
     assert kendall(third[among], (first + second)[among]) > single
-    worse = table(rows(-first), rows(-second, seed=1), direction="min")  # the same networks, as a loss
-    assert tau_above_seeds(worse, "acc", third, among, resamples=19)[0] == pytest.approx(single)
-    assert tau_above_seeds(bench, "acc", third, np.arange(len(CODES)) < 9, resamples=19) is None
+    worse = table(rows(-first), rows(-second, seed=1), rows(-third, "other"), direction="min")  # as a loss
+    assert tau_above_seeds(worse, "acc", "other", among, resamples=19)[0] == pytest.approx(single)
+    assert tau_above_seeds(bench, "acc", "other", np.arange(len(CODES)) < 9, resamples=19) is None
+
+
+@pytest.mark.parametrize("study", ["distillation", "finetune"])
+def test_several_seeds_of_another_way_give_it_no_merit(study):
+    """The other way is normal training again, in truth. Means of three seeds agree better with anything."""
+    variant = {"distillation": "distilled", "finetune": "finetuned-1"}[study]
+    values = [noisy(4.0, 10 + seed) for seed in range(6)]
+    parts = [rows(v, way, seed=i % 3) for i, v in enumerate(values) for way in [("normal", variant)[i // 3]]]
+    text = run_study(study, table(*parts, signatures=None), quick=True).text
+    expected = {
+        "distillation": "no change of ranking beyond that of another seed is shown",
+        "finetune": "is not shown to differ from another training",
+    }
+    assert expected[study] in text
+
+
+@pytest.mark.parametrize("few", [1, 2, 8])
+def test_a_seed_that_few_networks_have_undoes_no_verdict(few):
+    """As in a campaign that is under way."""
+    third = rows(noisy(1.0, 3)[:few], seed=2, codes=CODES[:few])
+    bench = table(rows(noisy(1.0, 1)), rows(noisy(1.0, 2), seed=1), third, rows(noisy(1.0, 4), "other"))
+    single, gain = tau_above_seeds(bench, "acc", "other", np.ones(len(CODES), dtype=bool), resamples=99)
+    assert np.isfinite([single, gain.value, gain.low, gain.high]).all()
+    assert tau_between_seeds(bench, "acc", resamples=99).known
 
 
 def test_finetune_without_common_networks():
@@ -633,14 +667,27 @@ def test_tau_between_seeds_needs_ten_networks(known):
     assert tau_between_seeds(few, "acc") is None
 
 
-def test_tau_between_seeds_is_the_reproducibility_of_a_report():
-    """Of every pair of three seeds, not all of which every network has."""
+def test_tau_between_seeds_is_a_mean_over_pairs_of_seeds():
+    """Three seeds, not all of which every network has."""
     third = rows(noisy(0.5, 2)[:20], seed=2, codes=CODES[:20])
     bench = table(rows(noisy(0.8, 0)), rows(noisy(0.8, 1)[:40], seed=1, codes=CODES[:40]), third)
+    a, b, c = (noisy(0.8, 0), noisy(0.8, 1), noisy(0.5, 2))
+    by_hand = (40 * kendall(a[:40], b[:40]) + 20 * kendall(a[:20], c[:20]) + 20 * kendall(b[:20], c[:20])) / 80
     found, noise = tau_between_seeds(bench, "acc", resamples=199), measure_noise(bench, "acc")
-    assert (found.value, found.n) == (noise.reproducibility_tau, 40)
+    assert (found.value, found.n) == (pytest.approx(by_hand), 40)
+    assert noise.reproducibility_tau == pytest.approx(by_hand)
     assert found.low < found.value < found.high
     one_pair = tau_between_seeds(bench, "acc", resamples=199, among=np.arange(len(CODES)) >= 20)
-    first, second, _ = bench.seed_values("acc")[20:40].T
-    assert one_pair.n == 20
-    assert one_pair.value == pytest.approx(tau_of(first, second).value)
+    assert (one_pair.value, one_pair.n) == (pytest.approx(kendall(a[20:40], b[20:40])), 20)
+
+
+def test_seeds_that_no_two_networks_share_leave_the_ceiling_unknown(known):
+    """As where every run has a number of its own."""
+    values = noisy(0.5, 0)
+    parts = [rows(values[[i]] + j, seed=2 * i + j, codes=CODES[[i]]) for i in range(len(CODES)) for j in (0, 1)]
+    bench = table(*parts, signatures=None)
+    noise = measure_noise(bench, "acc")
+    assert (noise.reproducibility_tau, noise.ceiling_tau, noise.repeated) == (None, None, 144)
+    assert "no two of the 144 networks with a second seed have the same two; number the seeds" in noise.why_unknown
+    assert tau_between_seeds(bench, "acc") is None
+    assert compare({"ridge": lambda seed: Ridge()}, bench, n_train=[20], trials=2).noise == noise

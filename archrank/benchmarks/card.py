@@ -137,7 +137,7 @@ def _plain(value: Any) -> str:
 def _noise(table: GroundTruth) -> str:
     noise, metric = measure_noise(table), table.metric()
     if noise.reproducibility_tau is None or noise.ceiling_tau is None or noise.spread is None:
-        return f"The noise ceiling of {metric.name} is unknown: {noise.repeated} networks have a second seed."
+        return f"The noise ceiling of {metric.name} is unknown: {noise.why_unknown}."
     return (
         f"Reproducibility, Kendall's tau between two seeds: {noise.reproducibility_tau:.3f} "
         f"({noise.repeated:,} networks). "
@@ -151,16 +151,17 @@ def _noise(table: GroundTruth) -> str:
 def _seed_levels(table: GroundTruth) -> str:
     """A seed decides the order of images for all networks alike, so that seeds differ in level."""
     values, metric = table.seed_values(), table.metric()
-    first, *others = table.seeds
+    there = np.isfinite(values)
+    used = np.flatnonzero(there.any(axis=0))  # other seeds are those of other variants
+    first = table.seeds[used[0]]
     each = []
-    for position, seed in enumerate(others, 1):
-        difference = values[:, position] - values[:, 0]
+    for position in used[1:]:
+        seed, difference = table.seeds[position], values[:, position] - values[:, used[0]]
         difference = difference[np.isfinite(difference)]
         if len(difference) >= MIN_REPEATED:
             each.append(f"seed {seed} {difference.mean():+.3g} ± {sem(difference):.2g} {metric.unit}".rstrip())
     if not each:
         return ""
-    there = np.isfinite(values)
     unlike = len(np.unique(there[there.any(axis=1)], axis=0)) > 1
     return (
         f" Mean difference to seed {first}, on the networks that have both, with its standard error: {'; '.join(each)}."

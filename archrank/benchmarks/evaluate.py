@@ -127,6 +127,7 @@ def compare(
         raise ComparisonError(f"{target.name} of benchmark {table.name!r} is {y[0]:g} for all: nothing to rank")
     sizes = _check_sizes([n_train] if isinstance(n_train, int) else n_train, trials, table.name, len(y))
     contestants = list(_contestants(predictors, table, target, seed))
+    noise = measure_noise(table, target.name, trials, seed)
     rows: list[dict[str, Any]] = []
     predictions: list[pd.DataFrame] = []
     reliability: list[pd.DataFrame] = []
@@ -157,7 +158,7 @@ def compare(
         n_networks=len(y),
         n_test=n_test(len(y)),
         seed=seed,
-        noise=measure_noise(table, target.name, trials, seed),
+        noise=noise,
         rows=pd.DataFrame(rows),
         predictions=_joined(predictions, "predictor", "true", "predicted"),
         reliability=_joined(reliability, "predictor", "trial", "coverage", "observed"),

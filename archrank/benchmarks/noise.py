@@ -8,7 +8,6 @@ would expect against the target in use, which is a mean over few seeds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,8 @@ class Noise:
     spread
         Pooled standard deviation between seeds, in the metric's unit.
 
-    The taus are None where fewer than 10 networks have two seeds: the ceiling is then unknown.
+    The taus are None where fewer than 10 networks have two seeds, or no two networks have the same two: the ceiling
+    is then unknown.
     """
 
     reproducibility_tau: float | None
@@ -53,6 +53,16 @@ class Noise:
     seeds: int
     repeated: int
     spread: float | None
+
+    @property
+    def why_unknown(self) -> str:
+        """Why there is no ceiling."""
+        if self.repeated >= MIN_REPEATED:
+            return (
+                f"no two of the {self.repeated} networks with a second seed have the same two; number the seeds of "
+                "each network 0, 1, ..."
+            )
+        return f"{f'{self.repeated} networks have' if self.repeated else 'no network has'} a second seed"
 
 
 def measure_noise(
@@ -94,9 +104,11 @@ def measure_noise(
     most = int(counts.max(initial=0))
     if repeated < MIN_REPEATED:
         return Noise(None, None, None, most, repeated, None)
+    agreement = reproducibility(values)
+    if np.isnan(agreement):
+        return Noise(None, None, None, most, repeated, None)
     mean = np.nansum(values, axis=1) / counts
     variance = spread_by_level(values, mean, counts)
-    agreement = reproducibility(values)
     rng = np.random.default_rng(seed)
     known = mean.mean() + _shrinkage(mean, variance, counts > 1, agreement, rng) * (mean - mean.mean())
     taus = []
@@ -113,14 +125,39 @@ def measure_noise(
 
 
 def reproducibility(values: NDArray[np.float64]) -> float:
-    """Mean tau between two seeds, weighted by the networks that have both; values ``(n, n_seeds)``."""
+    """Mean tau between two seeds, weighted by the networks that have both; values ``(n, n_seeds)``.
+
+    NaN where no two networks have the same two seeds.
+    """
+    return mean_tau(values, values, np.triu(np.ones((values.shape[1],) * 2, dtype=bool), 1))
+
+
+def mean_tau(
+    first: NDArray[np.float64], second: NDArray[np.float64], pairs: NDArray[np.bool_] | None = None
+) -> float:
+    """Mean tau between columns of two tables of the same networks, weighted by the networks that have both.
+
+    Parameters
+    ----------
+    first, second
+        Values, ``(n, k)`` and ``(n, m)``, NaN where absent.
+    pairs
+        Which pairs of columns, bool ``(k, m)``; by default all. Those that fewer than two networks have do not count.
+
+    Returns
+    -------
+    float
+        NaN where no pair counts.
+    """
+    has = [np.isfinite(values) for values in (first, second)]
+    shared = has[0].T.astype(np.float64) @ has[1]
+    counted = shared >= 2 if pairs is None else pairs & (shared >= 2)
     taus, weights = [], []
-    for a, b in combinations(range(values.shape[1]), 2):
-        both = np.isfinite(values[:, a]) & np.isfinite(values[:, b])
-        if both.sum() >= 2:
-            taus.append(kendall(values[both, a], values[both, b]))
-            weights.append(int(both.sum()))
-    return float(np.average(taus, weights=weights))
+    for a, b in np.argwhere(counted):
+        both = has[0][:, a] & has[1][:, b]
+        taus.append(kendall(first[both, a], second[both, b]))
+        weights.append(shared[a, b])
+    return float(np.average(taus, weights=weights)) if taus else float("nan")
 
 
 def spread_by_level(

@@ -166,8 +166,7 @@ class Report:
     def noise_text(self) -> str:
         """Ceiling and reproducibility in one line, or why they are unknown."""
         if self.noise.ceiling_tau is None:
-            few = f"{self.noise.repeated} networks have" if self.noise.repeated else "no network has"
-            return f"noise ceiling unknown: {few} a second seed"
+            return f"noise ceiling unknown: {self.noise.why_unknown}"
         return (
             f"noise ceiling {self.noise.ceiling_tau:.3f} ± {self.noise.ceiling_std:.3f} (a perfect predictor), "
             f"reproducibility {self.noise.reproducibility_tau:.3f} (tau between two seeds, "

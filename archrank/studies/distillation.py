@@ -28,6 +28,7 @@ from archrank.studies.statistics import (
     estimate_of,
     mean_of,
     of_common_seeds,
+    tau_above_seeds,
     tau_between_seeds,
     tau_of,
 )
@@ -93,9 +94,12 @@ def run(
         differences += [{"variant": variant} | row for row in _differences(normal, distilled, target)]
         tau = tau_of(normal, distilled, seed, resamples)
         seeds = tau_between_seeds(bench, target.name, seed, resamples, among) or UNKNOWN
+        beside = tau_above_seeds(bench, target.name, variant, among, seed, resamples)
+        single, gain = beside or (float("nan"), UNKNOWN)
         rankings.append(
             {"variant": variant, "n_networks": tau.n, **tau.columns("kendall_tau")}
             | {"n_reproduced": seeds.n, **seeds.columns("reproducibility_tau")}
+            | {"single_tau": single, **gain.columns("gain")}
             | {"normal_std": float(normal.std()), "distilled_std": float(distilled.std())}
         )
         curves += [{"variant": variant} | row for row in _curves(bench, target, variant)]
@@ -241,17 +245,19 @@ def _by_level(quarters: pd.DataFrame, target: Metric) -> str:
 def _alike(ranking: Mapping[Any, Any]) -> str:
     tau = estimate_of(ranking, "kendall_tau")
     text = f"Both ways rank the {ranking['n_networks']} networks with Kendall's tau {tau:.3f}."
-    seeds = estimate_of(ranking, "reproducibility_tau")
+    seeds, gain = estimate_of(ranking, "reproducibility_tau"), estimate_of(ranking, "gain")
     if not seeds.known:
         return f"{text} Too few of them have a second seed to say what tau two normal trainings have."
-    if tau.high < seeds.low:
-        verdict = "distillation changes the ranking by more than another seed does"
-    elif tau.low > seeds.high:
-        verdict = "the two ways, which share their seed, agree better than that"
-    else:
-        verdict = "the intervals overlap, so that no change of ranking beyond that of another seed is shown"
-    between = f"Two normal trainings with different seeds have {seeds:.3f} on {ranking['n_reproduced']} of them"
-    return f"{text} {between}; {verdict}."
+    verdict = {
+        -1: "distillation changes the ranking by more than another seed does",
+        1: "the two ways agree better than that",
+        0: "no change of ranking beyond that of another seed is shown",
+    }[gain.decided]
+    return (
+        f"{text} Single trainings, one of each way, have {ranking['single_tau']:.3f} on the {ranking['n_reproduced']} of "
+        f"them with two seeds or more, two normal ones with different seeds {seeds:.3f}; the difference is {gain:+.3f}: "
+        f"{verdict}."
+    )
 
 
 def _over_epochs(curve: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archrank.encodings.proxy import curve_of
+from archrank.encodings.proxy import NetworkColumns
 from archrank.ground_truth import GroundTruth, Metric, TableError
 from archrank.studies.base import Draw, Progress, Study, data_line
 from archrank.studies.drawing import draw_intervals
@@ -81,7 +81,7 @@ def run(
         else:
             tau = tau_of(score[common], truth, seed, resamples)
             rows.append({"way": way, "kind": kind, "epochs": epochs, "n_networks": tau.n, **tau.columns("kendall_tau")})
-            if kind == "fine-tuned" and (beside := tau_above_seeds(bench, target.name, score, common, seed, resamples)):
+            if kind == "fine-tuned" and (beside := tau_above_seeds(bench, target.name, way, common, seed, resamples)):
                 single, gain = beside
                 above.append({"way": way, "n_networks": gain.n, "single_tau": single, **gain.columns("gain")})
     values = pd.DataFrame({v: x[common] for v, x in tuned.items()})
@@ -138,8 +138,8 @@ def _cheaper(bench: GroundTruth, target: Metric) -> dict[str, tuple[str, int, Fl
         for teacher in [t for t in bench.signatures.teachers if t in named] or bench.signatures.teachers[:1]:
             score = bench.signatures.scores(bench.codes, [column], teacher)
             ways[f"sum of {column}, {teacher}"] = ("signatures", 0, score)
-    if curve := curve_of(bench, target):
-        epochs = bench.curves(curve).T.astype(np.float64)
+    if curve := NetworkColumns.of_curve(bench, target):
+        epochs = list(curve.columns.values())
         for done in (2**power for power in range(len(epochs).bit_length()) if 2**power < len(epochs)):
             values = epochs[done - 1]
             ways[f"from scratch, epoch {done} of {len(epochs)}"] = ("from scratch", done, target.sign * values)

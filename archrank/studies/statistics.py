@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 
 from archrank.benchmarks.intervals import mean_interval
 from archrank.benchmarks.metrics import kendall
-from archrank.benchmarks.noise import MIN_REPEATED, reproducibility
+from archrank.benchmarks.noise import MIN_REPEATED, mean_tau, reproducibility
 from archrank.ground_truth import GroundTruth
 
 Floats = NDArray[np.float64]
@@ -100,62 +100,63 @@ def tau_between_seeds(
 ) -> Estimate | None:
     """Mean tau between two seeds, over the networks that have both: what two equal trainings agree.
 
-    The value is that of `archrank.benchmarks.noise.reproducibility`. None below 10 networks with two seeds or more.
+    The value is that of `archrank.benchmarks.noise.reproducibility`. None where too few
+    networks have two seeds, as there.
 
     `among`, bool ``(n_networks,)``, are those to which it will be compared; by default all of the table.
     """
-    repeated, seeds = _repeated(bench, metric, among)
-    if repeated.sum() < MIN_REPEATED:
+    repeated = _repeated(bench, metric, among)
+    if repeated is None:
         return None
+    seeds = _columns(bench.seed_values(metric)[repeated])
     return _of_networks(seeds, lambda *each: reproducibility(np.column_stack(each)), seed, resamples)
 
 
 def tau_above_seeds(
-    bench: GroundTruth, metric: str, score: Floats, among: NDArray[np.bool_], seed: int = 0, resamples: int = 999
+    bench: GroundTruth, metric: str, variant: str, among: NDArray[np.bool_], seed: int = 0, resamples: int = 999
 ) -> tuple[float, Estimate] | None:
-    """Mean tau of `score` with single seeds, and how much higher it is than that between two seeds.
+    """Mean tau of single trainings of `variant` with single normal ones, and how much higher than between two seeds.
 
-    Both are of the same networks: those `among` which have two seeds or more. A tau with a mean over seeds would
-    be higher than one with a single seed for no merit of the score. None below 10 networks.
+    Both are of the same networks: those `among` which have two seeds or more. Means over seeds would have higher taus
+    than single trainings, for no merit of the variant. None where `tau_between_seeds` is.
 
     Parameters
     ----------
     bench, metric
         The table and one of its metrics.
-    score
-        Higher is better, ``(n_networks,)`` for all networks of the table.
+    variant
+        Way of training, compared seed by seed: the mean is over all pairs of its seeds and normal ones.
     among
         Networks to compare, bool ``(n_networks,)``.
     seed, resamples
         As in `tau_of`.
     """
-    repeated, seeds = _repeated(bench, metric, among)
-    if repeated.sum() < MIN_REPEATED:
+    repeated = _repeated(bench, metric, among)
+    if repeated is None:
         return None
-    score = bench.metric(metric).sign * score[repeated]
+    first, normal = (_columns(bench.seed_values(metric, v)[repeated]) for v in (variant, "normal"))
 
-    def gain(score: Floats, *each: Floats) -> float:
-        return _with_single(score, each) - reproducibility(np.column_stack(each))
+    def gain(*each: Floats) -> float:
+        others, seeds = np.column_stack(each[: len(first)]), np.column_stack(each[len(first) :])
+        return mean_tau(others, seeds) - reproducibility(seeds)
 
-    return _with_single(score, seeds), _of_networks((score, *seeds), gain, seed, resamples)
-
-
-def _with_single(score: Floats, seeds: tuple[Floats, ...]) -> float:
-    """Mean tau with each seed, weighted by the networks that have it."""
-    there = [np.isfinite(values) for values in seeds]
-    taus = [kendall(score[has], values[has]) for has, values in zip(there, seeds, strict=True)]
-    return float(np.average(taus, weights=[has.sum() for has in there]))
+    single = mean_tau(np.column_stack(first), np.column_stack(normal))
+    return single, _of_networks((*first, *normal), gain, seed, resamples)
 
 
-def _repeated(
-    bench: GroundTruth, metric: str, among: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.bool_], tuple[Floats, ...]]:
-    """Which networks have two seeds or more, and their values of each seed that one of them has."""
+def _repeated(bench: GroundTruth, metric: str, among: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Which networks have two seeds or more; None below 10, or where no two of them have the same two."""
     values = bench.seed_values(metric)
-    repeated = np.isfinite(values).sum(axis=1) > 1
+    repeated: NDArray[np.bool_] = np.isfinite(values).sum(axis=1) > 1
     repeated = repeated if among is None else repeated & among
-    values = values[repeated]
-    return repeated, tuple(values[:, np.isfinite(values).any(axis=0)].T)
+    if repeated.sum() < MIN_REPEATED or np.isnan(reproducibility(values[repeated])):
+        return None
+    return repeated
+
+
+def _columns(values: Floats) -> tuple[Floats, ...]:
+    """Columns that have a value."""
+    return tuple(values[:, np.isfinite(values).any(axis=0)].T)
 
 
 def of_common_seeds(bench: GroundTruth, metric: str, variant: str, base: str = "normal") -> tuple[Floats, Floats]:
