@@ -12,10 +12,33 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """``auto`` is the first CUDA device, else the CPU."""
+    """``auto`` is the first CUDA device, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        For a name that torch does not know.
+    """
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"unknown device {device!r}; expected auto, cpu, cuda, cuda:1 or the like") from None
+
+
+def usable_device(device: str | torch.device = "auto") -> torch.device:
+    """`resolve_device`, and on this machine.
+
+    Raises
+    ------
+    ValueError
+        Also for a device that this machine, or this build of torch, does not have.
+    """
+    place = resolve_device(device)
+    if not is_there(place):
+        raise ValueError(f"device {str(device)!r} was asked for, but torch does not see it; use auto or cpu")
+    return place
 
 
 def is_there(device: torch.device) -> bool:

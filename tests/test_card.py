@@ -162,6 +162,64 @@ def test_the_commands_are_those_that_made_the_table():
     ]
 
 
+def with_variants(table, *parts, signatures=None, **metrics):
+    frame = pd.concat([made(100, seeds=1).frame.assign(variant="normal", teacher=""), *parts])
+    return GroundTruth.from_frame(
+        table.space, frame, {**table.metrics, **metrics}, name="made", signatures=signatures, provenance=RECIPE
+    )
+
+
+def test_the_commands_make_what_later_ones_read():
+    """Teachers of other seeds and their weights, blocks from another store, blocks of another seed."""
+    table = made(100)
+    normal = made(100, seeds=1).frame.assign(variant="normal", teacher="")
+    ways = {"finetuned-1:9-9-s1": "9-9-s1", "finetuned-1:3-14-s0-b2": "3-14-s0", "distilled": "3-14-s0"}
+    parts = [normal.assign(seed=1), *(normal.head(20).assign(variant=v, teacher=t) for v, t in ways.items())]
+    start = "blox-mini --data IMAGES"
+    assert commands(with_variants(table, *parts), "blox-mini") == [
+        f"archrank train {start} --archs 100 --seeds 0,1 --keep-weights --out store",
+        f"archrank distill {start} --teacher 3-14 --seed 2 --keep-weights --out store",
+        f"archrank distill {start} --teacher store:normal-9-9-s1 --keep-weights --out store",
+        f"archrank train {start} --archs 20 --seeds 0 --teacher 3-14 --out store",
+        f"archrank finetune {start} --archs 20 --seeds 0 --blocks-from store --teacher 3-14-s0 --block-seed 2 "
+        "--epochs 1 --out store",
+        f"archrank finetune {start} --archs 20 --seeds 0 --blocks-from store --teacher 9-9-s1 --epochs 1 --out store",
+        "archrank merge store --name made --out made",
+    ]
+
+
+def test_measurements_come_before_the_merge():
+    normal = made(100, seeds=1).frame.assign(variant="normal", nwot=1.0, latency_ms_cuda_b64_t2=np.nan)
+    normal.loc[normal.index[:40], "latency_ms_cuda_b64_t2"] = 2.0
+    metrics = {name: Metric(name) for name in ("nwot", "latency_ms_cuda_b64_t2")}
+    table = GroundTruth.from_frame(made(100).space, normal, made(100).metrics | metrics, name="x", provenance=RECIPE)
+    assert commands(table, "blox-mini")[1:] == [
+        "archrank proxies blox-mini --data IMAGES --archs 100 --out store",
+        "archrank latency blox-mini --archs 40 --device cuda --batch-size 64 --threads 2 --out store",
+        "archrank merge store --name x --out x",
+    ]
+    assert "Latencies are those of the machine that measures them." in card(table)
+
+
+def test_commands_that_train_more_than_the_table_holds_say_so():
+    normal = made(100, seeds=1).frame
+    some = normal.iloc[50:60].assign(variant="finetuned-1", teacher="3-14-s0")
+    text = card(with_variants(made(100), some))
+    assert "--archs table.parquet --seeds 0 --blocks-from store --teacher 3-14-s0 --epochs 1" in text
+    assert "This trains every network with each seed; the table has 1, 10 finetuned-1." in text
+
+
+def test_levels_of_seeds_are_those_of_normal_training():
+    """Seed 0 is of another way of training alone."""
+    normal = made(100, seeds=1).frame
+    parts = [normal.assign(variant="normal", seed=s, acc=normal["acc"] + 5 * (s == 2)) for s in (1, 2)]
+    frame = pd.concat([*parts, normal.head(20).assign(variant="finetuned-1")])
+    table = GroundTruth.from_frame(made(100).space, frame, made(100).metrics, name="x", provenance=RECIPE)
+    assert "Mean difference to seed 1, on the networks that have both, with its standard error: seed 2 +5 " in card(
+        table
+    )
+
+
 def test_tables_of_others_say_what_they_can(toy):
     text = card(toy)
     assert "| made by | a formula |" in text

@@ -309,7 +309,7 @@ backends = torch.backends
 def state():
     if not hasattr(backends, "fp32_precision"):
         return [backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()]
-    on_gpu = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+    on_gpu = [backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
     on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
     return [operation.fp32_precision for operation in on_gpu + on_cpu]
 
@@ -321,7 +321,7 @@ for fast in (False, True):
         assert (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32) == (fast, fast)
         assert torch.get_float32_matmul_precision() == ("high" if fast else "highest")
         if hasattr(backends, "fp32_precision"):
-            assert state() == 3 * ["tf32" if fast else "ieee"] + 2 * ["ieee"], (fast, state())
+            assert state() == 4 * ["tf32" if fast else "ieee"] + 2 * ["ieee"], (fast, state())
     assert state() == before, (fast, state(), before)
 """
 BY_THE_NEWER_WAY = pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch 2.9 brought it")
@@ -334,6 +334,8 @@ BY_THE_NEWER_WAY = pytest.mark.skipif(not hasattr(torch.backends, "fp32_precisio
         "backends.cuda.matmul.allow_tf32 = True",
         "torch.set_float32_matmul_precision('medium')",
         pytest.param("backends.fp32_precision = 'tf32'", marks=BY_THE_NEWER_WAY),
+        pytest.param("backends.cudnn.fp32_precision = 'tf32'", marks=BY_THE_NEWER_WAY),
+        pytest.param("backends.cudnn.fp32_precision = 'ieee'", marks=BY_THE_NEWER_WAY),
         pytest.param("backends.cudnn.conv.fp32_precision = 'ieee'", marks=BY_THE_NEWER_WAY),
         pytest.param("backends.cuda.matmul.fp32_precision = 'tf32'", marks=BY_THE_NEWER_WAY),
     ],
@@ -341,8 +343,11 @@ BY_THE_NEWER_WAY = pytest.mark.skipif(not hasattr(torch.backends, "fp32_precisio
 def test_float32_is_not_tf32_unless_fast_allows_it_whatever_the_caller_has_set(caller):
     """In a process of its own: what one way has set, the other cannot always undo."""
     code = PRECISIONS.replace("CALLER", caller)
-    if caller.startswith("backends.fp32_precision"):  # what is set as a whole can still be changed as a whole
-        code += "backends.fp32_precision = 'ieee'\nassert state() == 5 * ['ieee'], state()"
+    whole, _, value = caller.partition(".fp32_precision = ")
+    if whole in ("backends", "backends.cudnn"):  # what is set as a whole can still be changed as a whole
+        other = {"'tf32'": "ieee", "'ieee'": "tf32"}[value]
+        of = slice(None) if whole == "backends" else slice(4)
+        code += f"{whole}.fp32_precision = '{other}'\nassert set(state()[{of}]) == {{'{other}'}}, state()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

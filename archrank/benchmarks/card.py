@@ -15,7 +15,7 @@ from scipy.stats import sem
 
 from archrank._folder import verify_files
 from archrank._swap import new_file
-from archrank.benchmarks.again import commands
+from archrank.benchmarks.again import commands, more_than_there_is
 from archrank.benchmarks.facts import coverage, seed_counts, seeds_text
 from archrank.benchmarks.lone import lone_taus
 from archrank.benchmarks.noise import MIN_REPEATED, measure_noise
@@ -185,10 +185,11 @@ def _again(table: GroundTruth) -> Iterator[str]:
         yield "The table does not say by which recipe of archrank it was trained."
         return
     yield "```\n" + "\n".join(lines := commands(table, recipe)) + "\n```"
-    if any("table.parquet" in line for line in lines) and len(counts := seed_counts(table)) > 1:
-        yield f"This trains every network with each seed; the table has {seeds_text(counts)}."
-    if any(name.startswith("latency_") for name in table.metrics):
-        yield f"Latencies are those of one machine; `archrank latency {recipe} --out store` measures those of another."
+    if more := more_than_there_is(table):
+        there = [seeds_text(seed_counts(table)), *(f"{n} {way}" for way, n in more.items() if way != "normal")]
+        yield f"This trains every network with each seed; the table has {', '.join(there)}."
+    if any(line.startswith("archrank latency") for line in lines):
+        yield "Latencies are those of the machine that measures them."
     yield f"`archrank benchmarks verify {table.name} --retrain 5 --data IMAGES` trains five records again and compares."
 
 

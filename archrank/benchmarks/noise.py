@@ -132,9 +132,7 @@ def reproducibility(values: NDArray[np.float64]) -> float:
     return mean_tau(values, values, np.triu(np.ones((values.shape[1],) * 2, dtype=bool), 1))
 
 
-def mean_tau(
-    first: NDArray[np.float64], second: NDArray[np.float64], pairs: NDArray[np.bool_] | None = None
-) -> float:
+def mean_tau(first: NDArray[np.float64], second: NDArray[np.float64], pairs: NDArray[np.bool_] | None = None) -> float:
     """Mean tau between columns of two tables of the same networks, weighted by the networks that have both.
 
     Parameters

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from archrank._torch import cpu_threads, is_there, resolve_device
+from archrank._torch import cpu_threads, is_there, resolve_device, usable_device
 from archrank.encodings.graph import GraphBatch
 from archrank.predictors.base import State
 from archrank.predictors.gcn_network import GraphNetwork
@@ -105,9 +105,7 @@ class GCNRegressor(RegressorMixin, BaseEstimator):
         if not len(values):
             raise ValueError("Found 0 networks; fit needs at least 1")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.device_ = resolve_device(self.device)
-        if not is_there(self.device_):
-            raise ValueError(f"device {self.device!r} was asked for, but torch does not see it; use auto or cpu")
+        self.device_ = usable_device(self.device)
         self.n_features_in_ = X.shape[2]
         self.target_ = Target.fit(values, self.target_transform, self.best_value)
         # Numbers are brought down to 1; what is small, such as a relative cost, is meant to be.

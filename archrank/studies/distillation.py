@@ -254,9 +254,9 @@ def _alike(ranking: Mapping[Any, Any]) -> str:
         0: "no change of ranking beyond that of another seed is shown",
     }[gain.decided]
     return (
-        f"{text} Single trainings, one of each way, have {ranking['single_tau']:.3f} on the {ranking['n_reproduced']} of "
-        f"them with two seeds or more, two normal ones with different seeds {seeds:.3f}; the difference is {gain:+.3f}: "
-        f"{verdict}."
+        f"{text} Of the {ranking['n_reproduced']} with two seeds or more, single trainings of the two ways have "
+        f"{ranking['single_tau']:.3f}, two normal ones with different seeds {seeds:.3f}. The difference is "
+        f"{gain:+.3f}: {verdict}."
     )
 
 

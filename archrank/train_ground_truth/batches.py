@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from archrank._torch import resolve_device
+from archrank._torch import usable_device
 from archrank.train_ground_truth.augment import augment, cutout
 from archrank.train_ground_truth.data import DataError, Images
 from archrank.train_ground_truth.recipe import Recipe
@@ -46,7 +46,7 @@ def prepare_data(images: Images, recipe: Recipe, device: str | torch.device = "a
     DataError
         If there are too few images, or their size or number of classes does not suit the recipe.
     """
-    spec, space, place = recipe.data, recipe.space, resolve_device(device)
+    spec, space, place = recipe.data, recipe.space, usable_device(device)
     n, size = len(images.train[0]), images.train[0].shape[-1]
     if spec.train + spec.val > n:
         raise DataError(f"recipe {recipe.name!r} wants {spec.train} + {spec.val} training images, the data has {n}")

@@ -12,6 +12,7 @@ from archrank.train_ground_truth.contract import Progress, Setup
 from archrank.train_ground_truth.data import load_images
 from archrank.train_ground_truth.jobs import TrainJob
 from archrank.train_ground_truth.launch import run_jobs
+from archrank.train_ground_truth.options import SEEDS
 from archrank.train_ground_truth.recipe import Recipe
 from archrank.train_ground_truth.store import Store
 from archrank.train_ground_truth.train import Record
@@ -44,10 +45,18 @@ def run_many(
     workers, launcher
         See `archrank.train_ground_truth.launch.run_jobs`.
 
+    Raises
+    ------
+    ValueError
+        For a seed below 0, or of 2^53 and above, which no table holds exactly.
+
     Returns
     -------
     Their records, all codes of the first seed first.
     """
+    seeds = list(seeds)
+    if wrong := [seed for seed in seeds if not 0 <= seed < SEEDS]:
+        raise ValueError(f"seed {wrong[0]} is out of range, expected 0 to {SEEDS - 1}")
     rows = recipe.build_space().validate(codes).tolist()
     images = load_images(data, recipe.space.image_size * recipe.data.pool)
     home = Store.create(store, recipe, images.sha256)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from archrank.train_ground_truth.files import write_atomically
-from archrank.train_ground_truth.runtime import Clock
+from archrank.train_ground_truth.runtime import Clock, machine
 
 # Epochs shorter than this are not worth a file each.
 _EVERY_SECONDS = 20.0
@@ -23,15 +23,17 @@ class Checkpoint:
     ----------
     file
         None keeps nothing.
+    device
+        Where it is trained. Another processor, kind of device or torch would go on with other sums.
     belongs_to
         What is trained, and how; a file that says otherwise, or is damaged, is ignored.
     clock
         Its seconds are kept, and those of a restored state are added to it.
     """
 
-    def __init__(self, file: Path | None, belongs_to: str, clock: Clock) -> None:
+    def __init__(self, file: Path | None, device: torch.device, belongs_to: str, clock: Clock) -> None:
         self.file = file
-        self.belongs_to = belongs_to
+        self.belongs_to = " ".join([*machine(device), device.type, torch.__version__, belongs_to])
         self.clock = clock
         self._last = time.monotonic()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from archrank._console import progress
+from archrank._console import emit, progress
 
 if TYPE_CHECKING:
     from archrank.train_ground_truth.launch import Job
@@ -48,4 +47,7 @@ def run(jobs: Sequence[Job], recipe: Recipe, store: Store, place: Place, title: 
 
 def summary(as_json: bool, data: dict[str, Any], text: str) -> None:
     """One line for people, or one JSON object."""
-    typer.echo(json.dumps(data) if as_json else text)
+    if as_json:
+        emit(data)
+    else:
+        typer.echo(text)

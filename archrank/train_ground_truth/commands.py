@@ -10,6 +10,7 @@ import typer
 from archrank._errors import there_are
 from archrank.train_ground_truth.command_runs import Place, open_store, run, summary
 from archrank.train_ground_truth.options import (
+    SEEDS,
     ArchsOpt,
     DataOpt,
     DeviceOpt,
@@ -77,7 +78,7 @@ def train(
     if top_k and not (teacher and plan.kd.top_k):
         raise typer.BadParameter("--top-k needs --teacher and a recipe whose [kd] top_k is above 0")
     codes = select_architectures(archs, plan.build_space())
-    numbers = whole_numbers("--seeds", seeds)
+    numbers = whole_numbers("--seeds", seeds, SEEDS)
     store = open_store(out, plan, data)
     place = Place(str(data), device, workers, launcher.value)
     source = find_teacher(teacher, plan, store, place) if teacher else None
@@ -105,7 +106,10 @@ def distill(
     stages: Annotated[str, typer.Option("--stages", help="all, or comma-separated stages from 0.")] = "all",
     blocks: Annotated[str, typer.Option("--blocks", help="all, or comma-separated block ids.")] = "all",
     columns: Annotated[str, typer.Option("--columns", help="all, or some of nsr,mse,acc_change,ce_change,kl.")] = "all",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the blocks' weights and of the order of images.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=SEEDS - 1, help="Seed of the blocks' weights and of the order of images."),
+    ] = 0,
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,
     launcher: LauncherOpt = Launcher.local,
@@ -189,7 +193,7 @@ def finetune(
 
     plan = load_recipe(recipe)
     codes = select_architectures(archs, plan.build_space())
-    numbers = whole_numbers("--seeds", seeds)
+    numbers = whole_numbers("--seeds", seeds, SEEDS)
     lengths = epochs_or_probe(epochs, plan.finetune.epochs)
     source = teacher_of_blocks(Store(blocks_from), teacher)
     store = open_store(out, plan, data)

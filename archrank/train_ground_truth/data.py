@@ -112,16 +112,23 @@ def _sha256(*parts: tuple[Tensor, Tensor]) -> str:
 
 
 def _write_array_file(file: Path, images: Images) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"{s}_{k}": t
         for s, pair in zip(SPLITS, (images.train, images.test), strict=True)
         for k, t in zip(("images", "labels"), pair, strict=True)
     }
-    with new_file(file) as part:
-        save_file(tensors, part, metadata={"sha256": images.sha256, "classes": "\n".join(images.classes)})
+    content = save(tensors, metadata={"sha256": images.sha256, "classes": "\n".join(images.classes)})
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(file) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"cannot keep the decoded images in {file}: {error.strerror or error}; free {len(content) >> 20} MiB "
+            "there, or name another folder by ARCHRANK_CACHE"
+        ) from None
 
 
 def _read_array_file(file: Path) -> Images | None:

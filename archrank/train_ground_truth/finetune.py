@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ def finetune_one(
     teacher: Teacher,
     epochs: int | None = None,
     keep_weights: bool = False,
+    checkpoint: Path | None = None,
     fast: bool = False,
 ) -> Record:
     """Train on from distilled blocks, and test.
@@ -63,6 +65,8 @@ def finetune_one(
     ----------
     epochs
         0 tests the assembled network as it is; by default the recipe's ``[finetune]``.
+    checkpoint
+        As of `train_one`; a file for these blocks alone.
 
     Returns
     -------
@@ -76,9 +80,10 @@ def finetune_one(
         re_estimate_norms(net, recipe, generator(device, seed, Stream.MEASUREMENT), data)
         if n:
             rng = generator(device, seed, Stream.FINETUNING)
-            nowhere = Checkpoint(None, "", clock)
+            how = f"{recipe.hash} {recipe.distill_hash} {data.sha256} finetuned-{n} {spec.lr} {'fast ' * fast}"
+            state = Checkpoint(checkpoint, device, f"{how}{teacher.name} {net.code} {seed}", clock)
             metrics, status = fit(
-                net, recipe, rng, data, epochs=n, lr=spec.lr, loss=hard_labels(recipe), checkpoint=nowhere
+                net, recipe, rng, data, epochs=n, lr=spec.lr, loss=hard_labels(recipe), checkpoint=state
             )
         else:
             metrics, status = _as_it_is(net, data), "ok"

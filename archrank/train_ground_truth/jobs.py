@@ -25,6 +25,8 @@ from archrank.train_ground_truth.train import (
     train_one,
 )
 
+_TOGETHER = 10  # blocks that one pass of the teacher serves at most
+
 
 @dataclass(frozen=True)
 class TeacherRef:
@@ -202,20 +204,24 @@ class DistillJob:
 def distill_jobs(
     blocks: Mapping[int, Sequence[int]], teacher: TeacherRef, seed: int, *, parts: int = 1, **options: Any
 ) -> list[DistillJob]:
-    """Jobs that distil the blocks of each stage, in `parts` as equal as can be: one for each worker.
+    """Jobs that distil the blocks of each stage, in `parts` as equal as can be.
 
     Parameters
     ----------
     blocks
         Block ids by stage.
+    parts
+        One for each worker; more where a part would have more than ten blocks, for blocks are recorded when all of
+        their part are done, and a pass of the teacher costs little beside those of ten blocks.
     options
         Further fields of `DistillJob`.
     """
     return [
         DistillJob(stage, part, teacher, seed, **options)
         for stage, ids in blocks.items()
-        for i in range(parts)
-        if (part := tuple(ids[i::parts]))
+        for n in (max(parts, math.ceil(len(ids) / _TOGETHER)),)
+        for i in range(n)
+        if (part := tuple(ids[i::n]))
     ]
 
 
@@ -301,6 +307,7 @@ class FinetuneJob:
                 teacher=teacher,
                 epochs=self.epochs,
                 keep_weights=self.keep_weights,
+                checkpoint=store.checkpoint(self.key),
                 fast=self.fast,
             )
         store.write(self.key, record | self._whose_blocks)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from archrank._torch import cpu_threads, resolve_device
+from archrank._torch import cpu_threads, resolve_device, usable_device
 from archrank.spaces import InvalidArchitectureError
 from archrank.train_ground_truth.launch import Progress
 from archrank.train_ground_truth.network import BloxNetwork, Stage
@@ -118,7 +118,7 @@ def measure_latency(module: nn.Module, shape: Shape, protocol: Protocol = DEFAUL
         if fields["label"] == resolve_device(protocol.device).type:  # not named by anybody
             fields["label"] = ""
         protocol = Protocol(**{**fields, **changes})
-    place = resolve_device(protocol.device)
+    place = usable_device(protocol.device)
     with torch.no_grad():
         own = _placed(copy.deepcopy(module), place)
     return _time_all([(own, shape)], protocol, None)[0]
@@ -169,7 +169,7 @@ def measure_together(
                 f"blocks 0 to {space.n_blocks[0] - 1}"
             )
     rows = space.validate(codes).tolist() if len(np.atleast_1d(np.asarray(codes))) else []
-    width, size, place = recipe.space.width, recipe.space.image_size, resolve_device(protocol.device)
+    width, size, place = recipe.space.width, recipe.space.image_size, usable_device(protocol.device)
     shell = _placed(initialised_network([0] * space.stages, recipe, 0, place), place)
     head = _Head(shell).eval()
     # Networks share their stages, so that memory does not grow with their number: speed does not
@@ -192,7 +192,10 @@ def measure_together(
         work.append((nn.Sequential(shell.stem, *(pool[s, b] for s, b in enumerate(row)), head), (3, size, size)))
     found = _time_all(work, protocol, progress)
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return [k | {"recipe": recipe.name} | asdict(v) | {"finished": finished} for k, v in zip(kinds, found, strict=True)]
+    return [
+        k | {"recipe": recipe.name, "recipe_hash": recipe.hash} | asdict(v) | {"finished": finished}
+        for k, v in zip(kinds, found, strict=True)
+    ]
 
 
 def latency_key(record: Mapping[str, Any]) -> str:

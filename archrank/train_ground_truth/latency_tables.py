@@ -60,9 +60,10 @@ def latency_table(
     Raises
     ------
     ValueError
-        If the records mix devices, batch sizes or threads, or lack stem or head.
+        If the records mix machines, devices, batch sizes or threads, or lack stem or head.
     """
     mine = [r for r in records if r.get("kind") in ("block-latency", "fixed-latency")]
+    check_one_machine(mine)
     columns = sorted({column_name(r) for r in mine})
     fixed = {r["part"]: r[value] for r in mine if r["kind"] == "fixed-latency"}
     if len(columns) != 1 or set(fixed) != {"stem", "head"}:
@@ -105,6 +106,25 @@ def column_name(record: Record) -> str:
     return f"latency_ms_{record['label']}" + f"_b{batch}" * (batch != 1) + f"_t{threads}" * (threads != 1)
 
 
+def check_one_machine(records: Iterable[Record]) -> None:
+    """Refuse columns that were measured partly on one machine and partly on another.
+
+    Raises
+    ------
+    ValueError
+        Naming the machines of the first such column.
+    """
+    machines: dict[str, set[str]] = {}
+    for r in records:
+        machines.setdefault(column_name(r), set()).add(str(r["device_name"]))
+    for column, names in machines.items():
+        if len(names) > 1:
+            raise ValueError(
+                f"{column} was measured on {' and on '.join(sorted(names))}; measure all of it again on one of them, "
+                "or give each machine a --label of its own"
+            )
+
+
 def latency_rows(
     records: Iterable[Record], kind: Literal["block-latency", "network-latency"]
 ) -> tuple[list[dict[str, Any]], dict[str, Metric]]:
@@ -117,10 +137,17 @@ def latency_rows(
     kind
         ``block-latency`` gives rows with ``stage`` and ``block``, ``network-latency`` rows with ``code``
         (a tuple). Further columns are named by `column_name`, NaN where not measured.
+
+    Raises
+    ------
+    ValueError
+        See `check_one_machine`.
     """
     rows: dict[tuple[int, ...], dict[str, Any]] = {}
     metrics: dict[str, Metric] = {}
-    for r in sorted((r for r in records if r.get("kind") == kind), key=column_name):
+    mine = sorted((r for r in records if r.get("kind") == kind), key=column_name)
+    check_one_machine(mine)
+    for r in mine:
         column = column_name(r)
         about = f"median time of a forward pass, batch {r['batch_size']}, {r['device_name']}, {r['threads']} thread(s)"
         metrics.setdefault(column, Metric(column, "min", "ms", (0.0, None), about))

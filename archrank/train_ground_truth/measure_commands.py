@@ -72,6 +72,8 @@ def latency(
 
     Example: archrank latency blox-mini --out store --archs 40 --device cpu
     """
+    import numpy as np
+
     from archrank.train_ground_truth.latency import Protocol, latency_key, measure_together
     from archrank.train_ground_truth.latency_tables import column_name
     from archrank.train_ground_truth.recipe import load_recipe
@@ -83,6 +85,7 @@ def latency(
     )
     which = _blocks(blocks, space)
     codes = space.sample(0) if archs == "none" else select_architectures(archs, space)
+    codes = codes[np.sort(np.unique(codes, axis=0, return_index=True)[1])]  # each once, in order
     if not which and not len(codes):
         raise typer.BadParameter("--blocks none and --archs none leave nothing to measure; give one of them")
     store = _store_for_latency(out, plan, data)

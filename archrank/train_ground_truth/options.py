@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from archrank.spaces import BloxSpace, Codes
 
+SEEDS = 2**53  # seeds are below it: up to here tables hold whole numbers exactly
+
 
 class Launcher(StrEnum):
     """Where jobs run."""
@@ -19,7 +21,13 @@ class Launcher(StrEnum):
     ray = "ray"
 
 
-RecipeArg = Annotated[str, typer.Argument(help="Packaged recipe (blox-mini, ...) or a TOML file.")]
+RecipeArg = Annotated[
+    str,
+    typer.Argument(
+        help="A TOML file, or a packaged recipe: blox-mini, blox-mini-3, blox-mini-fast, blox-cifar10, blox-cifar100, "
+        "blox-cifar100-fast."
+    ),
+]
 DataOpt = Annotated[
     Path,
     typer.Option(
@@ -56,7 +64,7 @@ def select_architectures(text: str, space: BloxSpace) -> Codes:
 
     if text == "all":
         return space.all_codes()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return space.sample(int(text), seed=0)
     return read_codes(Path(text), space)
 

@@ -181,6 +181,7 @@ def _check(recipe: Recipe) -> None:
         ("data.train", d.train >= 1, d.train, "at least 1"),
         ("data.val", d.val >= 1, d.val, "at least 1"),
         ("data.pool", d.pool >= 1, d.pool, "at least 1"),
+        ("data.split_seed", 0 <= d.split_seed < 2**32, d.split_seed, "0 to 4294967295, as numpy's RandomState takes"),
         ("data.mean", len(d.mean) == 3, d.mean, "3 values, one per colour"),
         ("data.std", len(d.std) == 3 and min(d.std) > 0, d.std, "3 values above 0"),
         ("optimizer.lr", o.lr > 0, o.lr, "above 0"),
@@ -277,6 +278,8 @@ def _typed(kind: Any, value: Any, recipe: str, where: str, prefix: str) -> Any:
     if get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)) or not all(_is_number(v) for v in value):
             raise RecipeError(f"{where} = {value!r}, expected a list of numbers")
+        if not all(map(math.isfinite, value)):
+            raise RecipeError(f"{where} = {value!r}, expected finite numbers")
         return tuple(float(v) for v in value)
     if kind is float and _is_number(value):
         if not math.isfinite(value):

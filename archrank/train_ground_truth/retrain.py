@@ -127,6 +127,12 @@ def retrain(
         raise TableError(
             f"table {table.name!r} does not say on which machine each record was made; merge its store again"
         )
+    wrong = ~table.frame["host"].isin(range(len(hosts)))
+    if wrong.any():
+        raise TableError(
+            f"table {table.name!r}: host {table.frame['host'][wrong].iloc[0]} of a record is none of the {len(hosts)} "
+            "of its provenance; merge its store again"
+        )
     images = recorded_images(table, recipe, data)
     normal = table.frame[(table.frame["variant"] == "normal") & (table.frame["status"] == "ok")]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(normal))[:n])

@@ -50,16 +50,18 @@ def _float32_products(tf32: bool) -> Iterator[None]:
     """TF32 on a GPU or not, and float32 in full on a CPU, whatever the caller has set.
 
     torch has two ways to set this, of which the second came with 2.9. Where they contradict each other the first
-    cannot be read, and then the second restores all that counts.
+    cannot be read, and then the second restores all that counts. An operation that was set to what its whole says
+    follows the whole afterwards: torch does not tell the two apart.
     """
     backends: Any = torch.backends
     on_gpu: list[Any] = []
     on_cpu: list[Any] = []
     kept = []
     if hasattr(backends, "fp32_precision"):
-        on_gpu = [backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
+        on_gpu = [backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul]
         on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
-        above = [backends.cudnn, backends.cudnn, backends, backends.mkldnn, backends.mkldnn]
+        # torch calls "cudnn" what is above all of CUDA.
+        above = [backends, backends.cudnn, backends.cudnn, backends.cudnn, backends.mkldnn, backends.mkldnn]
         for operation, whole in zip(on_gpu + on_cpu, above, strict=True):
             own = operation.fp32_precision
             kept.append((operation, "none" if own == whole.fp32_precision else own))  # "none": as the whole
@@ -126,7 +128,7 @@ def generator(device: torch.device, seed: int, stream: Stream = Stream.TRAINING)
 
 def host_facts(device: torch.device, wall: float, cpu: float, fast: bool = False) -> dict[str, Any]:
     """Where and how long: everything in a record that may differ between equal runs."""
-    name, processor = (_gpu_name(device), "") if device.type == "cuda" else cpu_identity()
+    name, processor = machine(device)
     return {
         "wall_seconds": round(wall, 3),
         "cpu_seconds": round(cpu, 3),
@@ -140,6 +142,11 @@ def host_facts(device: torch.device, wall: float, cpu: float, fast: bool = False
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "pid": os.getpid(),
     }
+
+
+def machine(device: torch.device) -> tuple[str, str]:
+    """Name of what computes, and for a CPU what decides its bits, see `cpu_identity`."""
+    return (_gpu_name(device), "") if device.type == "cuda" else cpu_identity()
 
 
 def _gpu_name(device: torch.device) -> str:

@@ -99,8 +99,8 @@ class Store:
         """
         path = Path(folder)
         if not (path / "store.json").exists():
-            records = (_read(file) for file in sorted((path / "records").glob(_RECORDS)))
-            _check(path, next((r for r in records if r is not None), {}), recipe, images)
+            for file in sorted((path / "records").glob(_RECORDS)):
+                _check(path, _read(file) or {}, recipe, images)  # all of them: some kinds name no recipe or no images
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 with FileLock(path / "store.lock"):

@@ -102,8 +102,7 @@ def train_one(
         raise ValueError("top_k needs a teacher and a recipe whose [kd] top_k is above 0")
     variant = "normal" if teacher is None else "distilled-topk" if top_k else "distilled"
     clock = Clock()
-    # Another kind of device has random generators of another kind, other flags would go on with other sums.
-    belongs_to = f"{recipe.hash} {variant} {place.type} {'fast ' * fast}{'compiled ' * compiled}"
+    belongs_to = f"{recipe.hash} {data.sha256} {variant} {'fast ' * fast}{'compiled ' * compiled}"
     if teacher is not None:
         belongs_to += f"{teacher.name} {recipe.kd} "  # which the recipe's hash leaves out
     with reproducible(place, fast):
@@ -117,7 +116,7 @@ def train_one(
             epochs=recipe.training.epochs,
             lr=recipe.optimizer.lr,
             loss=loss,
-            checkpoint=Checkpoint(checkpoint, f"{belongs_to} {net.code} {seed}", clock),
+            checkpoint=Checkpoint(checkpoint, place, f"{belongs_to} {net.code} {seed}", clock),
             compiled=compiled,
         )
     host = clock.facts(place, fast) | {"compiled": compiled}

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from archrank._errors import one_line
 from archrank.train_ground_truth.attempt import attempt_claimed, empty_cache, load_images, out_of_memory, portable
 from archrank.train_ground_truth.contract import Job, Outcome, Setup
 from archrank.train_ground_truth.ledger import CampaignError
@@ -69,9 +70,15 @@ class ThisProcess:
 
     def wait(self, timeout: float | None) -> list[tuple[Job, Outcome]]:
         assert self._job is not None
-        if self._data is None:
-            self._data = self._setup.place(load_images(self._setup, self._store))
         job, self._job = self._job, None
+        if self._data is None:
+            try:
+                self._data = self._setup.place(load_images(self._setup, self._store))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                text = f"the images find no memory on {self._setup.device} ({one_line(error)}); free some, or give "
+                return [(job, Outcome("fatal", error=CampaignError(f"{text}another --device", {})))]
         return [(job, attempt_claimed(job, self._setup, self._data, self._store))]
 
     def close(self) -> None:
