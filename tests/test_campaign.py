@@ -1,6 +1,8 @@
 """The whole way on the command line: from pictures to a table to a report."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,11 @@ from typer.testing import CliRunner
 
 from archrank.benchmarks.again import commands
 from archrank.benchmarks.catalogue import load_benchmark
-from archrank.cli import app
+from archrank.cli import app, main
+from archrank.train_ground_truth.campaign import run_many
+from archrank.train_ground_truth.jobs import TeacherRef, distill_jobs
 from archrank.train_ground_truth.options import epochs_or_probe
+from archrank.train_ground_truth.recipe import list_recipes, load_recipe
 from archrank.train_ground_truth.store import Store
 
 RECIPE = """
@@ -128,6 +133,54 @@ def test_wrong_requests_name_the_cure(campaign, arguments, message):
     result = CliRunner().invoke(app, [*map(str, ("distill", recipe, *images)), *arguments])
     assert result.exit_code != 0
     assert message in result.output + str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--device", "foo"), "unknown device 'foo'; expected auto, cpu, cuda, cuda:1 or the like"),
+        (("train", "--device", ""), "unknown device ''"),
+        (("proxies", "--device", "cuda:99"), "device 'cuda:99' was asked for, but torch does not see it"),
+        (("latency", "--device", "cuda:99"), "device 'cuda:99' was asked for, but torch does not see it"),
+        (("train", "--device", "cuda:99", "--workers", "2"), "device 'cuda:99' was asked for, but torch does not see"),
+        (("train", "--seeds", str(2**53)), "out of range, expected 0 to 9007199254740991"),
+        (("distill", "--teacher", "3-7", "--seed", "-1"), "Invalid value for '--seed'"),
+        (("train", "--archs", "²"), "²"),
+    ],
+)
+def test_what_will_not_do_ends_in_one_line(campaign, arguments, message, tmp_path, monkeypatch, capsys):
+    recipe, images, _ = campaign
+    command, *options = arguments
+    given = ["--data", images[1], "--out", tmp_path / "store", *(("--archs", "1") if command != "distill" else ())]
+    monkeypatch.setattr(sys, "argv", [*map(str, ("archrank", command, recipe, *given)), *options])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert exit_.value.code == 2
+    assert said.startswith("archrank: ")
+    assert message in said
+
+
+def test_seeds_that_no_table_holds_are_refused(campaign, tmp_path):
+    recipe, images, _ = campaign
+    for seed in (-1, 2**53):
+        with pytest.raises(ValueError, match=f"seed {seed} is out of range, expected 0 to 9007199254740991"):
+            run_many([[0, 0]], load_recipe(recipe), [0, seed], tmp_path / "store", data=images[1])
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_help_names_every_packaged_recipe():
+    told = " ".join(CliRunner().invoke(app, ["train", "--help"], terminal_width=300).output.split())
+    assert all(re.search(rf"[ :]{name}[,.]", told) for name in list_recipes())
+
+
+def test_blocks_are_recorded_ten_at_a_time_at_most():
+    teacher = TeacherRef((3, 7), 0, None)
+    for parts, sizes in ((1, {9}), (2, {9}), (8, {5, 6})):
+        jobs = distill_jobs({0: range(45), 1: range(45)}, teacher, 0, parts=parts)
+        assert {len(job.blocks) for job in jobs} == sizes
+        for stage in (0, 1):
+            assert sorted(b for job in jobs if job.stage == stage for b in job.blocks) == list(range(45))
 
 
 def test_a_teacher_of_a_store_has_been_trained_from_scratch(campaign):

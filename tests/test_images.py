@@ -4,6 +4,7 @@ import gc
 import hashlib
 import http.server
 import io
+import subprocess
 import tarfile
 import threading
 
@@ -267,6 +268,19 @@ def test_a_server_that_is_down(serve, archive, tmp_path):
     with pytest.raises(DataError, match="set ARCHRANK_CIFAR_URL to a mirror"):
         load_images("cifar100", 32, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_cache_is_one_line_and_leaves_nothing(pictures, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        with pytest.raises(DataError, match=r"cannot keep .*: No space left on device; free \d+ MiB there, or name"):
+            load_images(pictures, 8, cache=disk / "cache")
+        assert [f for f in disk.rglob("*") if f.is_file()] == []
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_folder_of_that_name_wins_over_the_download(pictures, tmp_path, monkeypatch):

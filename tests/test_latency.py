@@ -192,6 +192,18 @@ def test_predictions_that_cannot_be_made():
         latency_table([record(stage=0, block=0, batch=8), stem, head], (2,))
 
 
+def test_machines_are_not_mixed_in_one_column():
+    mine, other = record(stage=0, block=0), record(stage=0, block=1) | {"device_name": "Another CPU"}
+    fixed = [record("fixed-latency", part=part) for part in ("stem", "head")]
+    for making in (lambda: latency_table([mine, other, *fixed], (2,)), lambda: latency_rows([mine, other], BLOCKS)):
+        with pytest.raises(
+            ValueError, match=r"latency_ms_cpu was measured on Another CPU and on .*; measure all of it"
+        ):
+            making()
+    named = other | {"label": "other"}
+    assert len(latency_rows([mine, named], BLOCKS)[1]) == 2
+
+
 def test_columns_for_tables():
     records = [
         record(stage=1, block=0, ms=2.0),
@@ -212,6 +224,7 @@ def test_columns_for_tables():
     assert list(metrics) == [column_name(records[3])]
 
 
+BLOCKS = "block-latency"
 SMALL = {"stages": 1, "width": 4, "image_size": 4, "classes": 3}
 
 
@@ -241,6 +254,11 @@ def test_the_command(tmp_path):
     assert code == 0
     assert json.loads(out)["additivity"] is None
     assert made.read("latency-cpu-b1-t2-0-4")["threads"] == 2
+    twice = tmp_path / "twice.csv"
+    twice.write_text("stage_0\n7\n7\n")
+    code, out, _ = call(*quick, "--archs", twice)
+    assert code == 0
+    assert json.loads(out)["networks"] == 1
     assert "nothing to measure" in call(*quick, "--blocks", "none")[2]
     assert "out of range" in call(*quick, "--blocks", "45")[2]
     assert "Example" in call("--help")[1]

@@ -125,6 +125,13 @@ def test_a_second_chance_finds_the_memory_of_the_first(setup, store, log):
     assert images() is None
 
 
+def test_images_that_find_no_memory_end_a_run_of_one_worker_in_one_line(setup, store, log, tmp_path):
+    full = FullAtFirst(setup.recipe, setup.data_path, "cpu", str(tmp_path / "starts"), fails=9)
+    with pytest.raises(CampaignError, match=r"images find no memory on cpu \(CUDA error: out of memory\); free some"):
+        run_jobs([Note("a", log)], full, store)
+    assert store.keys() == []
+
+
 def test_a_worker_that_dies_is_replaced_and_only_its_job_blamed(setup, store, log):
     jobs = [
         Note("deadly", log, fails=9, how="kill"),

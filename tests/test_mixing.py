@@ -82,9 +82,9 @@ def test_an_unfinished_training_goes_on_under_its_own_settings_only(recipe, data
     seen = []
 
     class Noted(module.Checkpoint):
-        def __init__(self, file, belongs_to, *rest):
+        def __init__(self, file, device, belongs_to, *rest):
             seen.append(belongs_to)
-            super().__init__(file, belongs_to, *rest)
+            super().__init__(file, device, belongs_to, *rest)
 
     monkeypatch.setattr(module, "Checkpoint", Noted)
     teacher = Teacher("t", initialised_network([4, 4], recipe, 0, data.mean.device))

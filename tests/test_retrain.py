@@ -158,6 +158,8 @@ def test_what_cannot_be_trained_again_says_why(trained, recipe, pictures, tmp_pa
         again(one_seed, recipe, pictures)
     with pytest.raises(TableError, match="merge its store again"):
         again(changed(trained, lambda f: f.drop(columns="host")), recipe, pictures)
+    with pytest.raises(TableError, match="host 99 of a record is none of the 1 of its provenance; merge"):
+        again(changed(trained, lambda f: f.assign(host=99)), recipe, pictures)
     with pytest.raises(TableError, match="trained by recipe 'tiny'; only tables of packaged recipes"):
         retraining.packaged_recipe(trained)
     (tmp_path / "cache").mkdir()

@@ -115,6 +115,13 @@ def test_a_store_never_mixes_recipes_or_images(store, recipe):
     with pytest.raises(StoreError, match="never mixes data"):
         Store.create(store.folder, recipe, "abd")
     assert Store.create(store.folder, recipe, "abc").read("a") is not None
+    # Records before it in the order of names may say nothing of recipe or images.
+    (store.folder / "store.json").unlink()
+    os.replace(_file(store), _file(store, "normal-a"))
+    store.write("block-a", {**RECORD, "recipe": "tiny", "distill_hash": recipe.distill_hash})
+    store.write("latency-a", RECORD)
+    with pytest.raises(StoreError, match="never mixes recipes"):
+        Store.create(store.folder, changed, "abc")
 
 
 def test_format_version_1_is_read_and_a_newer_one_is_not(store):

@@ -279,11 +279,46 @@ def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypa
     assert not file.exists()
     assert 1000 < resumed["host"]["wall_seconds"] < 1900
     assert resumed["host"]["cpu_seconds"] > 2000
-    # A state that was made with other flags is not taken for this run's.
-    torch.save(state, file)
-    calls = 5
-    train_one([3, 7], plan, 0, "cpu", data=data, checkpoint=file, fast=True)
-    assert calls == 5 + 4 + 1
+    # A state that was made with other flags, images, torch or processor is not taken for this run's.
+    for change in ({"fast": True}, {"data": dataclasses.replace(data, sha256="other")}, "torch", "machine"):
+        torch.save(state, file)
+        calls = 5
+        with monkeypatch.context() as patch:
+            if change == "torch":
+                patch.setattr(torch, "__version__", "1.0")
+            elif change == "machine":
+                patch.setattr("archrank.train_ground_truth.runtime.cpu_identity", lambda: ("Other CPU", "9 AVX2"))
+            options = change if isinstance(change, dict) else {}
+            train_one([3, 7], plan, 0, "cpu", **{"data": data, "checkpoint": file} | options)
+        assert calls == 5 + 4 + 1, change
+
+
+def test_a_resumed_fine_tuning_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("archrank.train_ground_truth.checkpoint._EVERY_SECONDS", 0.0)
+    teacher = Teacher("4-4-s0", initialised_network([4, 4], recipe, 0, torch.device("cpu")))
+    blocks = [Stage(block, 4 << stage).state_dict() for stage, block in enumerate((7, 4))]
+    tune = functools.partial(finetune_one, [7, 4], blocks, recipe, 0, data=data, epochs=3)
+    whole = tune(teacher=teacher)
+    file = tmp_path / "7-4.pt"
+    calls = 0
+
+    def power_cut(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+    monkeypatch.setattr("archrank.train_ground_truth.train.evaluate", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        tune(teacher=teacher, checkpoint=file)
+    state = file.read_bytes()
+    assert values(tune(teacher=teacher, checkpoint=file)) == values(whole)
+    assert calls == 3 + 1 + 1
+    assert not file.exists()
+    file.write_bytes(state)
+    tune(teacher=Teacher("5-5-s0", teacher.network), checkpoint=file)  # of another teacher
+    assert calls == 5 + 3 + 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])

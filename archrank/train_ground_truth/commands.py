@@ -121,8 +121,8 @@ def distill(
 
     Each candidate block learns to give the teacher's output from the teacher's input. Its signatures, measured on
     held-out images: nsr and mse, the error that is left; acc_change, ce_change and kl, what happens to the
-    teacher's answers when this block replaces its own. One pass of the teacher serves all blocks of a stage.
-    With --keep-weights the blocks can be assembled into networks by `archrank finetune`.
+    teacher's answers when this block replaces its own. One pass of the teacher serves up to ten blocks, which are
+    recorded together. With --keep-weights the blocks can be assembled into networks by `archrank finetune`.
 
     Example: archrank distill blox-mini --data cifar10-jpeg.tar.xz --teacher 3-14 --workers 2 --out store
     """
