@@ -201,8 +201,12 @@ def _figures(tables: Mapping[str, pd.DataFrame], target: Metric) -> Mapping[str,
 
     def by_epoch(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for variant, rows in tables["curves"].groupby("variant", sort=False):
-            axes.plot(rows["epoch"], rows["normal_mean"], marker="o", markersize=4, label=f"normal, as {variant}")
+        ways = list(tables["curves"].groupby("variant", sort=False))
+        alike = len({tuple(rows["normal_mean"]) for _, rows in ways}) == 1  # the same networks and seeds for all
+        for i, (variant, rows) in enumerate(ways):
+            if not (alike and i):
+                label = "normal" if alike else f"normal, as {variant}"
+                axes.plot(rows["epoch"], rows["normal_mean"], marker="o", markersize=4, label=label)
             axes.plot(rows["epoch"], rows["distilled_mean"], marker="s", markersize=4, label=str(variant))
         name = tables["curves"]["curve"].iloc[0].removesuffix("_curve")
         axes.set(xlabel="epoch", ylabel=name, title="Mean over networks trained both ways")
