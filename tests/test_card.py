@@ -206,7 +206,7 @@ def test_commands_that_train_more_than_the_table_holds_say_so():
     some = normal.iloc[50:60].assign(variant="finetuned-1", teacher="3-14-s0")
     text = card(with_variants(made(100), some))
     assert "--archs table.parquet --seeds 0 --blocks-from store --teacher 3-14-s0 --epochs 1" in text
-    assert "This trains every network with each seed; the table has 1, 10 finetuned-1." in text
+    assert "This trains every network with each seed; the table has 1, and 10 records of finetuned-1." in text
 
 
 def test_levels_of_seeds_are_those_of_normal_training():

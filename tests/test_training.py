@@ -253,28 +253,33 @@ def test_blocks_that_do_not_fit_together_are_distilled_apart(pictures, recipe, d
     assert calls[0] == [0, 3, 5, 7, 9]
 
 
+class PowerCut:
+    """Stands for the evaluation after an epoch; the third does not come about."""
+
+    def __init__(self, monkeypatch):
+        self.calls = 0
+        monkeypatch.setattr("archrank.train_ground_truth.train.evaluate", self)
+
+    def __call__(self, *args):
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return evaluate(*args)
+
+
 def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):
     monkeypatch.setattr("archrank.train_ground_truth.checkpoint._EVERY_SECONDS", 0.0)
     plan = recipe_from_dict({**TINY, "training": {"epochs": 4, "batch_size": 16, "weights": "best-val"}})
     whole = train_one([3, 7], plan, 0, "cpu", data=data)
     file = tmp_path / "checkpoints" / "3-7.pt"
-    calls = 0
-
-    def power_cut(*args):
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return evaluate(*args)
-
-    monkeypatch.setattr("archrank.train_ground_truth.train.evaluate", power_cut)
+    evaluations = PowerCut(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_one([3, 7], plan, 0, "cpu", data=data, checkpoint=file)
     assert file.exists()
     state = torch.load(file, weights_only=True)
     torch.save(state | {"spent": (1000.0, 2000.0)}, file)
     resumed = train_one([3, 7], plan, 0, "cpu", data=data, checkpoint=file)
-    assert calls == 3 + 2 + 1  # two epochs were done before the cut; two more, and the test
+    assert evaluations.calls == 3 + 2 + 1  # two epochs were done before the cut; two more, and the test
     assert values(resumed) == values(whole)
     assert not file.exists()
     assert 1000 < resumed["host"]["wall_seconds"] < 1900
@@ -282,7 +287,7 @@ def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypa
     # A state that was made with other flags, images, torch or processor is not taken for this run's.
     for change in ({"fast": True}, {"data": dataclasses.replace(data, sha256="other")}, "torch", "machine"):
         torch.save(state, file)
-        calls = 5
+        evaluations.calls = 5
         with monkeypatch.context() as patch:
             if change == "torch":
                 patch.setattr(torch, "__version__", "1.0")
@@ -290,7 +295,7 @@ def test_a_resumed_training_gives_the_same_bits(recipe, data, tmp_path, monkeypa
                 patch.setattr("archrank.train_ground_truth.runtime.cpu_identity", lambda: ("Other CPU", "9 AVX2"))
             options = change if isinstance(change, dict) else {}
             train_one([3, 7], plan, 0, "cpu", **{"data": data, "checkpoint": file} | options)
-        assert calls == 5 + 4 + 1, change
+        assert evaluations.calls == 5 + 4 + 1, change
 
 
 def test_a_resumed_fine_tuning_gives_the_same_bits(recipe, data, tmp_path, monkeypatch):
@@ -300,25 +305,16 @@ def test_a_resumed_fine_tuning_gives_the_same_bits(recipe, data, tmp_path, monke
     tune = functools.partial(finetune_one, [7, 4], blocks, recipe, 0, data=data, epochs=3)
     whole = tune(teacher=teacher)
     file = tmp_path / "7-4.pt"
-    calls = 0
-
-    def power_cut(*args):
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return evaluate(*args)
-
-    monkeypatch.setattr("archrank.train_ground_truth.train.evaluate", power_cut)
+    evaluations = PowerCut(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         tune(teacher=teacher, checkpoint=file)
     state = file.read_bytes()
     assert values(tune(teacher=teacher, checkpoint=file)) == values(whole)
-    assert calls == 3 + 1 + 1
+    assert evaluations.calls == 3 + 1 + 1
     assert not file.exists()
     file.write_bytes(state)
     tune(teacher=Teacher("5-5-s0", teacher.network), checkpoint=file)  # of another teacher
-    assert calls == 5 + 3 + 1
+    assert evaluations.calls == 5 + 3 + 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])

@@ -186,8 +186,8 @@ def _again(table: GroundTruth) -> Iterator[str]:
         return
     yield "```\n" + "\n".join(lines := commands(table, recipe)) + "\n```"
     if more := more_than_there_is(table):
-        there = [seeds_text(seed_counts(table)), *(f"{n} {way}" for way, n in more.items() if way != "normal")]
-        yield f"This trains every network with each seed; the table has {', '.join(there)}."
+        others = "".join(f", and {n:,} records of {way}" for way, n in more.items() if way != "normal")
+        yield f"This trains every network with each seed; the table has {seeds_text(seed_counts(table))}{others}."
     if any(line.startswith("archrank latency") for line in lines):
         yield "Latencies are those of the machine that measures them."
     yield f"`archrank benchmarks verify {table.name} --retrain 5 --data IMAGES` trains five records again and compares."
