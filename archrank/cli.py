@@ -280,7 +280,8 @@ def _wrong_input(error: Exception) -> str | None:
         text = f"{text} (see {command} --help)" if "--help" not in text else text
     elif isinstance(error, OSError) and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
-    elif isinstance(error, ValueError) or _is_campaign_error(error):
+    # Those of the operating system name a file, the others are our own text.
+    elif isinstance(error, (ValueError, FileNotFoundError)) or _is_campaign_error(error):
         text = str(error)
     else:
         return None

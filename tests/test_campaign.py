@@ -145,7 +145,10 @@ def test_wrong_requests_name_the_cure(campaign, arguments, message):
         (("train", "--device", "cuda:99", "--workers", "2"), "device 'cuda:99' was asked for, but torch does not see"),
         (("train", "--seeds", str(2**53)), "out of range, expected 0 to 9007199254740991"),
         (("distill", "--teacher", "3-7", "--seed", "-1"), "Invalid value for '--seed'"),
-        (("train", "--archs", "²"), "²"),
+        (("train", "--archs", "²"), "--archs '²': expected all, a whole number from 1, or a file of architectures"),
+        (("train", "--archs", "0"), "--archs '0': expected all, a whole number from 1, or a file of architectures"),
+        (("train", "--data", "nosuch.tar"), "no images at nosuch.tar; give a folder or tar"),
+        (("finetune", "--blocks-from", "x", "--epochs", "a"), "'a' is neither a whole number from 0 nor probe"),
     ],
 )
 def test_what_will_not_do_ends_in_one_line(campaign, arguments, message, tmp_path, monkeypatch, capsys):

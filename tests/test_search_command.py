@@ -88,6 +88,17 @@ def test_the_command_prints_a_table(run, toy, tmp_path):
     assert row[1] == f"{result['best_median']:.5g}"
 
 
+def test_networks_without_a_latency_are_said_to_be_left_out(run, table, tmp_path):
+    frame = table.frame.copy()
+    lacking = np.isin(table.lookup(frame[["stage_0", "stage_1", "stage_2"]].to_numpy()), range(7))
+    frame.loc[lacking, "latency_phone"] = np.nan
+    part = GroundTruth.from_frame(table.space, frame, table.metrics, name="part", default_metric=table.default_metric)
+    folder = part.save(tmp_path / "part")
+    code, _, err = run("search", folder, "--method", "random", "--budget", 5, "--trials", 2, "--max-latency", "phone:8")
+    assert code == 0, err
+    assert "7 networks whose latency was not measured are left out" in err
+
+
 def test_json_and_files(run, table, tmp_path):
     folder = table.save(tmp_path / "costly")
     options = ("--budget", 12, "--trials", 2, "--batch", 5, "--metric", "loss", "--seed", 7)

@@ -170,6 +170,19 @@ def test_records_that_may_lack_or_equal_each_other_do_not_fail():
     assert check_table(bare)[3].figure == "not comparable: it has no curves, and equal metrics may be chance"
 
 
+def test_a_second_seed_that_is_a_copy_of_the_first_throughout_is_no_chance():
+    bare = spoil(make(40), lambda f: f.drop(columns=CURVES))
+    first = bare.frame["seed"] == 0
+
+    def pasted(rows):
+        values = bare.frame.loc[first, "test_acc"].to_numpy()[:rows]
+        return lambda f: f.assign(test_acc=[*f["test_acc"][:40], *values, *f["test_acc"][40 + rows :]])
+
+    text = "seeds 0 and 1 have equal test_acc on all 40 networks that have both: copies, no second trainings"
+    assert failed(spoil(bare, pasted(40))) == {"seeds": text}
+    assert failed(spoil(bare, pasted(39))) == {}
+
+
 @pytest.mark.parametrize("arrays", [False, True], ids=["lists", "arrays"])
 def test_masked_epochs_hide_no_copies(arrays):
     def masked(frame):

@@ -173,7 +173,9 @@ def _check_sizes(n_train: Sequence[int], trials: int, name: str, n_networks: int
     sizes = sorted({int(n) for n in n_train})
     test = n_test(n_networks)
     if test < 3:
-        raise ComparisonError(f"benchmark {name!r} has {n_networks} networks; a comparison needs at least 9")
+        raise ComparisonError(
+            f"benchmark {name!r} has {n_networks} networks; a comparison needs at least 9: train more of them"
+        )
     if not sizes or sizes[0] < 1 or trials < 1:
         raise ComparisonError(f"n_train and trials must be 1 or more, got n_train {list(n_train)} and trials {trials}")
     if sizes[-1] > n_networks - test:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from archrank._folder import verify_files
 from archrank.benchmarks.catalogue import load_benchmark, table_folder
 from archrank.benchmarks.facts import coverage, seed_counts, seeds_text
+from archrank.benchmarks.noise import MIN_REPEATED
 from archrank.benchmarks.records import fingerprints, network_keys, record_names, trained_rows
 from archrank.ground_truth import GroundTruth, Metric, TableError
 
@@ -178,6 +179,8 @@ def _repetitions(table: GroundTruth) -> tuple[Check, Check]:
     seeds = f"{seeds_text(seed_counts(table))} per network"
     made = fingerprints(table)
     if made.eq("").all():
+        if copied := next(_equal_seeds(table), ""):
+            return Check("seeds", False, copied), Check("copies", True, "see seeds")
         curves = "no record has a value in each of its curves" if table.curve_names else "it has no curves"
         untold = f"not comparable: {curves}, and equal metrics may be chance"
         return Check("seeds", True, f"{seeds}; {untold}"), Check("copies", True, untold)
@@ -198,6 +201,20 @@ def _repetitions(table: GroundTruth) -> tuple[Check, Check]:
         _first(within, "seeds", f"{seeds}, all different"),
         _first(between, "copies", f"none among {len(records):,} records{others}"),
     )
+
+
+def _equal_seeds(table: GroundTruth) -> Iterator[str]:
+    """Pairs of seeds that agree on every network: on ten or more that is no chance."""
+    values = table.seed_values()
+    there = np.isfinite(values)
+    shared = there.T.astype(np.float64) @ there
+    for a, b in np.argwhere(np.triu(shared, 1) >= MIN_REPEATED):
+        both = there[:, a] & there[:, b]
+        if np.array_equal(values[both, a], values[both, b]):
+            yield (
+                f"seeds {table.seeds[a]} and {table.seeds[b]} have equal {table.default_metric} on all {both.sum():,} "
+                "networks that have both: copies, no second trainings"
+            )
 
 
 # -- signatures -------------------------------------------------------------------------------------

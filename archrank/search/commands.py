@@ -68,15 +68,18 @@ def search(
       archrank search my-table --method local --budget 50 --max-params 1e6 --json
     """
     from archrank.benchmarks.catalogue import load_benchmark
-    from archrank.search.table_search import search_table
+    from archrank.search.table_search import not_measured, search_table
 
     limits = {"params": max_params, "flops": max_flops}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     if max_latency is not None:
         given |= _latency_limit(max_latency)
+    table = load_benchmark(benchmark)
+    if unmeasured := not_measured(table, given):
+        typer.echo(f"{unmeasured:,} networks whose latency was not measured are left out", err=True)
     with progress() as advance:
         result = search_table(
-            load_benchmark(benchmark),
+            table,
             method,
             budget,
             metric=metric,

@@ -188,6 +188,15 @@ def search_table(
     return TableSearch(bench.name, method, target, values[there], tuple(histories), seed, dict(limits or {}))
 
 
+def not_measured(bench: GroundTruth, limits: Mapping[str, float]) -> int:
+    """How many networks keep no limit of `within`, because they lack the latency that it asks for."""
+    unknown = np.zeros(len(bench), dtype=bool)
+    for kind, _, device in (name.partition(":") for name in limits):
+        if kind == "latency":
+            unknown |= np.isnan(bench.values(latency_column(bench, device or None)))
+    return int(unknown.sum())
+
+
 def within(bench: GroundTruth, limits: Mapping[str, float]) -> NDArray[np.bool_]:
     """Which networks of a table keep upper limits, bool ``(n,)``.
 

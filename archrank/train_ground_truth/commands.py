@@ -54,7 +54,8 @@ def train(
         str, typer.Option("--teacher", help="Learn from its logits too (knowledge distillation), see `distill`.")
     ] = "",
     top_k: Annotated[
-        bool, typer.Option("--top-k", help="With --teacher: keep only its largest probabilities ([kd] top_k).")
+        bool,
+        typer.Option("--top-k", help="With --teacher: keep only its largest probabilities (top_k of the recipe's kd)."),
     ] = False,
     device: DeviceOpt = "auto",
     workers: WorkersOpt = 1,

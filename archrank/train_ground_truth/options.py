@@ -64,14 +64,23 @@ def select_architectures(text: str, space: BloxSpace) -> Codes:
 
     if text == "all":
         return space.all_codes()
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and int(text):
         return space.sample(int(text), seed=0)
+    if not Path(text).exists():
+        raise typer.BadParameter(
+            f"--archs {text!r}: expected all, a whole number from 1, or a file of architectures (CSV, parquet or JSON)"
+        )
     return read_codes(Path(text), space)
 
 
 def epochs_or_probe(text: str, default: int) -> list[int | None]:
     """The value of ``--epochs`` of fine-tuning: numbers, None for a probe; `default` where it is empty."""
-    return [None if e == "probe" else whole_numbers("--epochs", e)[0] for e in text.split(",")] if text else [default]
+    if not text:
+        return [default]
+    parts = text.split(",")
+    if wrong := [e for e in parts if e != "probe" and not (e.isascii() and e.isdigit())]:
+        raise typer.BadParameter(f"--epochs {text!r}: {wrong[0]!r} is neither a whole number from 0 nor probe")
+    return [None if e == "probe" else int(e) for e in parts]
 
 
 def whole_numbers(option: str, text: str, below: int | None = None) -> list[int]:
