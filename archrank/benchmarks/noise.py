@@ -102,10 +102,7 @@ def measure_noise(
     counts = np.isfinite(values).sum(axis=1)
     repeated = int((counts > 1).sum())
     most = int(counts.max(initial=0))
-    if repeated < MIN_REPEATED:
-        return Noise(None, None, None, most, repeated, None)
-    agreement = reproducibility(values)
-    if np.isnan(agreement):
+    if repeated < MIN_REPEATED or np.isnan(agreement := reproducibility(values)):
         return Noise(None, None, None, most, repeated, None)
     mean = np.nansum(values, axis=1) / counts
     variance = spread_by_level(values, mean, counts)

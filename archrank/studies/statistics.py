@@ -100,8 +100,8 @@ def tau_between_seeds(
 ) -> Estimate | None:
     """Mean tau between two seeds, over the networks that have both: what two equal trainings agree.
 
-    The value is that of `archrank.benchmarks.noise.reproducibility`. None where too few
-    networks have two seeds, as there.
+    The value is that of `archrank.benchmarks.noise.reproducibility`. None where too few networks have two seeds for
+    `archrank.benchmarks.noise.measure_noise`.
 
     `among`, bool ``(n_networks,)``, are those to which it will be compared; by default all of the table.
     """
